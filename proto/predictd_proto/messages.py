@@ -1,0 +1,308 @@
+"""The messages: what clients and server say to each other, as frozen dataclasses that check themselves.
+
+Owns the fields and their rules. It doesn't know how a message becomes frames (`frames.py`) and touches no socket. An
+instance that exists is valid: a wrong field raises `LocalProtocolError` on construction. Any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from predictd_proto.checks import (
+    check_int,
+    check_ints,
+    check_number,
+    check_numbers,
+    check_text,
+    check_texts,
+    check_tuple,
+    refuse,
+)
+from predictd_proto.errors import PredictdError, error_from_code
+from predictd_proto.facts import check_facts, safe_facts, safe_text
+from predictd_proto.limits import DEFAULT_LIMITS, MAX_LIST_ITEMS, Limits
+from predictd_proto.metadata import ModelMetadata
+from predictd_proto.status import ServerStatus
+from predictd_proto.tensors import MAX_NAME, Tensor
+
+MAX_ID = (1 << 63) - 1
+MAX_TEXT = 256
+MAX_MESSAGE_TEXT = 8192
+MAX_VERSION = 255
+
+_WELCOME_TEXTS = ("server_id", "server", "state")
+_CALLER_TEXTS = ("caller_class", "traceparent", "task_id")
+_RECEIPT_TEXTS = ("model", "closed_by")
+_RECEIPT_DURATIONS = ("queue_ms", "assemble_ms", "execute_ms", "split_ms")
+_RECEIPT_COUNTS = ("version", "batch_rows", "padding_rows", "batches", "queued_rows")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """First message of a client: which protocol versions it speaks.
+
+    Attributes:
+        oldest: Oldest protocol version the client accepts.
+        newest: Newest protocol version it speaks.
+        client: What it is, for the server's log: package version and process.
+    """
+
+    oldest: int
+    newest: int
+    client: str = ""
+
+    def __post_init__(self) -> None:
+        check_int("oldest", self.oldest, 0, MAX_VERSION)
+        check_int("newest", self.newest, self.oldest, MAX_VERSION)
+        check_text("client", self.client, MAX_TEXT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The server's answer to `Hello`.
+
+    Attributes:
+        version: The protocol version to speak from now on.
+        server_id: Random per start of the server; another one means that it was restarted.
+        server: The server's package version.
+        state: "starting", "ready" or "draining".
+        limits: What the server accepts in one message.
+        models: Names of the models it serves or is loading.
+    """
+
+    version: int
+    server_id: str
+    server: str
+    state: str
+    limits: Limits = DEFAULT_LIMITS
+    models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_int("version", self.version, 0, MAX_VERSION)
+        check_texts(_WELCOME_TEXTS, (self.server_id, self.server, self.state), MAX_TEXT)
+        if not isinstance(self.limits, Limits):
+            refuse("limits", "Limits", self.limits)
+        check_tuple("models", self.models, str, MAX_LIST_ITEMS)
+        for model in self.models:
+            check_text("models", model, MAX_TEXT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictRequest:
+    """Run a model on some rows.
+
+    Attributes:
+        id: Chosen by the client, unique on its connection.
+        model: The model's name.
+        tensors: One per input of the signature; axis 0 of each counts the rows.
+        version: A version number, a label, or None for the latest that is ready.
+        signature: The signature's name; None for the model's default.
+        timeout_ms: What is left of the caller's time; None for the server's own bound. Never an instant: two
+            processes' clocks can't be compared.
+        caller_class: Which kind of caller this is, for fair sharing ("interactive", a queue's name).
+        traceparent: W3C trace context of the caller, passed on as it is.
+        task_id: The Celery task's id.
+    """
+
+    id: int
+    model: str
+    tensors: tuple[Tensor, ...]
+    version: int | str | None = None
+    signature: str | None = None
+    timeout_ms: float | None = None
+    caller_class: str = ""
+    traceparent: str = ""
+    task_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_int("id", self.id, 0, MAX_ID)
+        check_text("model", self.model, MAX_TEXT)
+        _check_tensors(self.tensors)
+        if type(self.version) is int:
+            check_int("version", self.version, 0, MAX_ID)
+        elif self.version is not None:
+            check_text("version", self.version, MAX_TEXT)
+        if self.signature is not None:
+            check_text("signature", self.signature, MAX_TEXT)
+        if self.timeout_ms is not None:
+            check_number("timeout_ms", self.timeout_ms)
+        check_texts(_CALLER_TEXTS, (self.caller_class, self.traceparent, self.task_id), MAX_TEXT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the server did for one request.
+
+    Attributes:
+        model: The model's name.
+        version: The model version that answered.
+        queue_ms: From the request's arrival until its (first) batch was closed.
+        assemble_ms: Copying the batch together, for all batches that this request was in.
+        execute_ms: Running the graph, likewise.
+        split_ms: Cutting the outputs apart, likewise.
+        batch_rows: Rows of callers in the (last) batch, this request's among them.
+        padding_rows: Rows added to that batch to reach an allowed size.
+        batches: Batches that the request was cut into.
+        closed_by: Why the (last) batch left: "idle", "gathered", "full", "window" or "drain".
+        queued_rows: Rows waiting at the server when this answer left: its load.
+    """
+
+    model: str
+    version: int
+    queue_ms: float = 0.0
+    assemble_ms: float = 0.0
+    execute_ms: float = 0.0
+    split_ms: float = 0.0
+    batch_rows: int = 0
+    padding_rows: int = 0
+    batches: int = 1
+    closed_by: str = "idle"
+    queued_rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_texts(_RECEIPT_TEXTS, (self.model, self.closed_by), MAX_TEXT)
+        durations = (self.queue_ms, self.assemble_ms, self.execute_ms, self.split_ms)
+        check_numbers(_RECEIPT_DURATIONS, durations)
+        counts = (self.version, self.batch_rows, self.padding_rows, self.batches, self.queued_rows)
+        check_ints(_RECEIPT_COUNTS, counts, 0, MAX_ID)
+
+    @property
+    def server_ms(self) -> float:
+        """All of the time the request spent in the server, in milliseconds."""
+        return self.queue_ms + self.assemble_ms + self.execute_ms + self.split_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictResponse:
+    """A request's outputs and its receipt."""
+
+    id: int
+    tensors: tuple[Tensor, ...]
+    receipt: Receipt
+
+    def __post_init__(self) -> None:
+        check_int("id", self.id, 0, MAX_ID)
+        _check_tensors(self.tensors)
+        if not isinstance(self.receipt, Receipt):
+            refuse("receipt", "a Receipt", self.receipt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorResponse:
+    """A request that failed; `id` is None when the request could not be read that far."""
+
+    id: int | None
+    code: str
+    message: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.id is not None:
+            check_int("id", self.id, 0, MAX_ID)
+        check_text("code", self.code, MAX_TEXT)
+        check_text("message", self.message, MAX_MESSAGE_TEXT)
+        check_facts("detail", self.detail)
+
+    @classmethod
+    def from_error(cls, request_id: int | None, error: PredictdError) -> ErrorResponse:
+        """Return an error as a message.
+
+        It never fails, or the caller would wait for an answer in vain: a text that is too long is cut, and what the
+        wire can't carry is replaced by text.
+        """
+        text = safe_text(str(error), MAX_MESSAGE_TEXT)
+        return cls(id=request_id, code=error.code, message=text, detail=safe_facts(error.detail))
+
+    def error(self) -> PredictdError:
+        """Return the exception that this message stands for."""
+        return error_from_code(self.code, self.message, self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """The client no longer wants the answer to request `id`; nothing is sent back."""
+
+    id: int
+
+    def __post_init__(self) -> None:
+        check_int("id", self.id, 0, MAX_ID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataRequest:
+    """Ask what is served: one model, or all with `model=None`."""
+
+    id: int
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        check_int("id", self.id, 0, MAX_ID)
+        if self.model is not None:
+            check_text("model", self.model, MAX_TEXT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataResponse:
+    """What is served, one entry per model version."""
+
+    id: int
+    models: tuple[ModelMetadata, ...]
+
+    def __post_init__(self) -> None:
+        check_int("id", self.id, 0, MAX_ID)
+        check_tuple("models", self.models, ModelMetadata, MAX_LIST_ITEMS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusRequest:
+    """Ask how the server is."""
+
+    id: int
+
+    def __post_init__(self) -> None:
+        check_int("id", self.id, 0, MAX_ID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusResponse:
+    """How the server is."""
+
+    id: int
+    status: ServerStatus
+
+    def __post_init__(self) -> None:
+        check_int("id", self.id, 0, MAX_ID)
+        if not isinstance(self.status, ServerStatus):
+            refuse("status", "a ServerStatus", self.status)
+
+
+Message = (
+    Hello
+    | Welcome
+    | PredictRequest
+    | PredictResponse
+    | ErrorResponse
+    | CancelRequest
+    | MetadataRequest
+    | MetadataResponse
+    | StatusRequest
+    | StatusResponse
+)
+
+
+def _check_tensors(tensors: object) -> None:
+    """The limits of one server are not known here; `frames.py` checks them."""
+    if type(tensors) is not tuple:
+        refuse("tensors", "a tuple of Tensor", tensors)
+    for tensor in tensors:
+        if type(tensor) is not Tensor:
+            refuse("tensors", "a tuple of Tensor", tensor)
+        if len(tensor.name) > MAX_NAME:
+            refuse("tensors", f"names of at most {MAX_NAME} characters", tensor.name)
+    if len(tensors) > 1:
+        names = [tensor.name for tensor in tensors]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            refuse("tensors", "each name once", twice)

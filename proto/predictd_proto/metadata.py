@@ -1,0 +1,139 @@
+"""What a served model is: its signatures, versions and how it runs, as clients get to see it.
+
+Owns `SignatureSpec` and `ModelMetadata`. It loads nothing and measures nothing. Any thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from predictd_proto.checks import check_int, check_numbers, check_text, check_texts, check_tuple
+from predictd_proto.errors import LocalProtocolError
+from predictd_proto.limits import MAX_LIST_ITEMS
+from predictd_proto.structures import Structure, check_structure, leaf_names
+from predictd_proto.tensors import TensorSpec
+
+_MAX_TEXT = 256
+_MAX_LONG_TEXT = 4096
+_MAX_ERROR_TEXT = 8192
+_MAX_INT = (1 << 63) - 1
+_MAX_SHOWN = 64
+_TEXTS = ("state", "default_signature", "digest", "source", "runner")
+_DURATIONS = ("load_ms", "warmup_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureSpec:
+    """A named set of inputs and outputs.
+
+    Attributes:
+        name: The signature's name.
+        inputs: Input tensors, in the order in which the graph takes them.
+        outputs: Output tensors, in the order in which the graph gives them.
+        input_structure: How a caller nests the inputs; the leaves are input names.
+        output_structure: How the answer is nested; the leaves are output names.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    input_structure: Structure
+    output_structure: Structure
+
+    def __post_init__(self) -> None:
+        check_text("name", self.name, _MAX_TEXT)
+        for field, specs, structure in (
+            ("input", self.inputs, self.input_structure),
+            ("output", self.outputs, self.output_structure),
+        ):
+            check_tuple(f"{field}s", specs, TensorSpec, MAX_LIST_ITEMS)
+            checked = check_structure(structure)
+            self._check_names(f"{field}_structure", leaf_names(checked), specs)
+            # As lists, which is what the other side gets.
+            object.__setattr__(self, f"{field}_structure", checked)
+
+    def _check_names(self, field: str, leaves: list[str], specs: tuple[TensorSpec, ...]) -> None:
+        names = [spec.name for spec in specs]
+        if len(set(names)) != len(names):
+            text = f"signature {self.name!r}: two tensors of one name among {_listed(names)}"
+            raise LocalProtocolError(text)
+        if sorted(leaves) != sorted(names):
+            text = (
+                f"signature {self.name!r}: {field} names {_listed(leaves)}; "
+                f"expected each of its tensors once: {_listed(names)}"
+            )
+            raise LocalProtocolError(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetadata:
+    """One version of one model.
+
+    Attributes:
+        name: The model's name.
+        version: Its version; higher is newer.
+        state: "loading", "ready", "failed" or "unloading".
+        labels: Labels that point at this version.
+        signatures: What can be asked of it; empty until it is loaded.
+        default_signature: The signature used when a request names none.
+        batch_sizes: Allowed batch sizes in rows, ascending; each was traced and warmed. Empty: rows are not merged.
+        digest: "sha256:..." of its file or directory.
+        source: The file's or directory's name.
+        runner: How the graph is run ("session", "session-v1", "concrete-function").
+        load_ms: Time taken by loading and tracing.
+        warmup_ms: Time taken by running every allowed batch size.
+        parameters: Number of weights; None when unknown.
+        memory_bytes: Growth of the process's memory during the load; None when unknown.
+        error: Why the load failed; empty otherwise.
+    """
+
+    name: str
+    version: int
+    state: str
+    labels: tuple[str, ...] = ()
+    signatures: tuple[SignatureSpec, ...] = ()
+    default_signature: str = ""
+    batch_sizes: tuple[int, ...] = ()
+    digest: str = ""
+    source: str = ""
+    runner: str = ""
+    load_ms: float = 0.0
+    warmup_ms: float = 0.0
+    parameters: int | None = None
+    memory_bytes: int | None = None
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("name", self.name, _MAX_TEXT)
+        texts = (self.state, self.default_signature, self.digest, self.source, self.runner)
+        check_texts(_TEXTS, texts, _MAX_LONG_TEXT)
+        check_text("error", self.error, _MAX_ERROR_TEXT)
+        check_int("version", self.version, 0, _MAX_INT)
+        check_tuple("labels", self.labels, str, MAX_LIST_ITEMS)
+        for label in self.labels:
+            check_text("labels", label, _MAX_TEXT)
+        check_tuple("signatures", self.signatures, SignatureSpec, MAX_LIST_ITEMS)
+        check_tuple("batch_sizes", self.batch_sizes, int, MAX_LIST_ITEMS)
+        for size in self.batch_sizes:
+            check_int("batch_sizes", size, 1, _MAX_INT)
+        check_numbers(_DURATIONS, (self.load_ms, self.warmup_ms))
+        if self.parameters is not None:
+            check_int("parameters", self.parameters, 0, _MAX_INT)
+        if self.memory_bytes is not None:
+            # Memory may shrink during a load, when another model's was freed meanwhile.
+            check_int("memory_bytes", self.memory_bytes, -_MAX_INT, _MAX_INT)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests for it are accepted."""
+        return self.state == "ready"
+
+    def signature(self, name: str | None = None) -> SignatureSpec | None:
+        """Return the signature of that name, or the default one; None when there is none."""
+        wanted = self.default_signature if name is None else name
+        return next((spec for spec in self.signatures if spec.name == wanted), None)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join([repr(name[:_MAX_SHOWN]) for name in names[:_MAX_SHOWN]])
+    return f"{shown}, ... ({len(names)})" if len(names) > _MAX_SHOWN else shown or "none"

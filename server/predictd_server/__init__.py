@@ -1,0 +1,4 @@
+"""The daemon that owns the graph: it loads models and answers `predict` over ZeroMQ.
+
+Only `predictd_server.tensorflow` imports TensorFlow; only `frontend` and `control` import zmq.
+"""

@@ -1,0 +1,89 @@
+"""`predictd serve`: the command line of the daemon.
+
+Owns the flags (one per setting), logging and the exit code. Main thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from predictd_proto.errors import ConfigError, PredictdError
+from predictd_server.settings import SETTINGS, Setting, Settings
+from predictd_server.settings_sources import load_settings
+
+#: A setting or an argument is wrong. (EX_CONFIG of sysexits.h.)
+CONFIG_EXIT_CODE = 78
+
+_EPILOG = """\b
+Settings come from flags, else PREDICTD_<NAME> in the environment, else the TOML file, else their defaults.
+Exit codes: 0 stopped by a signal, 65 no model could be loaded, 70 stuck or dead inside, 78 wrong settings.
+"""
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for setting in reversed(SETTINGS):
+        command = click.option(
+            setting.flag,
+            setting.name,
+            type=str,
+            default=None,
+            metavar=_metavar(setting),
+            help=_help(setting),
+        )(command)
+    return command
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.choices:
+        return "|".join(setting.choices)
+    return {bool: "true|false", int: "N", float: "NUMBER", str: "TEXT"}[setting.kind]
+
+
+def _help(setting: Setting) -> str:
+    default = str(setting.default).lower() if setting.kind is bool else str(setting.default)
+    return f"{setting.help}." if default == "" else f"{setting.help}.  [{default}]"
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("models", nargs=-1, metavar="[NAME=]PATH...")
+@click.option("--config", metavar="FILE", default=None, help="TOML file with settings and a [models] table.")
+@_options
+def serve(models: tuple[str, ...], config: str | None, **flags: str | None) -> None:
+    """Load models and answer predict, in the foreground.
+
+    PATH is a .keras or .h5 file, a SavedModel directory, or a directory of them; NAME is the file's stem unless given.
+    """
+    try:
+        given = {
+            name: _parsed(name, text) for name, text in flags.items() if text is not None
+        }
+        settings = load_settings(flags=given, models=models, environ=os.environ, config=config)
+        sys.exit(_serve(settings))
+    except PredictdError as error:
+        click.echo(f"predictd: {error.message}", err=True)
+        sys.exit(CONFIG_EXIT_CODE)
+
+
+def _parsed(name: str, text: str) -> Any:
+    setting = next(setting for setting in SETTINGS if setting.name == name)
+    return setting.parse(text, f"flag {setting.flag}")
+
+
+def _serve(settings: Settings) -> int:
+    # Imported here: `predictd serve --help` and a mistyped flag need neither zmq nor the models' files.
+    from predictd_server.daemon import Daemon
+    from predictd_server.model_files import find_models
+
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s predictd: %(message)s", stream=sys.stderr
+    )
+    if not settings.models:
+        text = "no model given; expected predictd serve [NAME=]PATH..., PREDICTD_MODELS or a [models] table"
+        raise ConfigError(text)
+    return Daemon(settings, find_models(settings.models)).run()

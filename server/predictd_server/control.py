@@ -1,0 +1,119 @@
+"""The control socket: handshake, status and metadata, answered whatever the engine does.
+
+Owns the control socket and its thread. It reads the state of others and never waits for any of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import zmq
+
+from predictd_proto.errors import InternalServerError, PredictdError, RemoteProtocolError
+from predictd_proto.frames import decode, encode, request_id_of
+from predictd_proto.limits import Limits
+from predictd_proto.messages import (
+    CancelRequest,
+    ErrorResponse,
+    Hello,
+    Message,
+    MetadataRequest,
+    MetadataResponse,
+    StatusRequest,
+    StatusResponse,
+)
+from predictd_proto.tensors import Buffer
+from predictd_server.frontend import bind_router, router_socket
+from predictd_server.status_report import StatusReport
+
+_log = logging.getLogger(__name__)
+
+TURN_MS = 500
+
+#: Control messages are small; a larger one is no control message.
+CONTROL_LIMITS = Limits(max_request_bytes=1 << 20, max_header_bytes=1 << 20, max_tensors=1)
+
+
+class Control:
+    """The control socket and its thread.
+
+    Args:
+        context: zmq's.
+        endpoint: Where to listen.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._socket = router_socket(context, CONTROL_LIMITS)
+        self._is_stopping = False
+        self._thread: threading.Thread | None = None
+
+    def bind(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            ConfigError: The endpoint can't be bound.
+        """
+        bind_router(self._socket, self._endpoint)
+
+    def start(self, report: StatusReport) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._loop, args=(report,), name="predictd-control", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread and close the socket."""
+        self._is_stopping = True
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _loop(self, report: StatusReport) -> None:
+        try:
+            while not self._is_stopping:
+                if self._socket.poll(TURN_MS):
+                    self._turn(report)
+        finally:
+            self._socket.close()
+
+    def _turn(self, report: StatusReport) -> None:
+        peer, *frames = self._socket.recv_multipart()
+        reply = answer(frames, report)
+        if reply is None:
+            return
+        try:
+            self._socket.send_multipart([peer, *encode(reply)], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            _log.debug("a control reply was lost: %s", error)
+
+
+def answer(frames: list[bytes], report: StatusReport) -> Message | None:
+    """Return the answer to one control message; None where none is due."""
+    buffers: list[Buffer] = list(frames)
+    try:
+        message = decode(buffers, CONTROL_LIMITS)
+        return _answer(message, report)
+    except PredictdError as error:
+        return ErrorResponse.from_error(request_id_of(buffers), error)
+    except Exception:  # a bug of ours must not silence the control socket
+        _log.exception("internal error while answering a control message")
+        text = "a fault in the server while answering; its log has the details"
+        return ErrorResponse.from_error(request_id_of(buffers), InternalServerError(text))
+
+
+def _answer(message: Message, report: StatusReport) -> Message | None:
+    if isinstance(message, Hello):
+        return report.greeting.answer(message, is_draining=report.is_draining)
+    if isinstance(message, StatusRequest):
+        return StatusResponse(id=message.id, status=report.status())
+    if isinstance(message, MetadataRequest):
+        return MetadataResponse(id=message.id, models=report.greeting.registry.metadata(message.model))
+    if isinstance(message, CancelRequest):
+        return None
+    text = f"a {type(message).__name__} does not belong on the control socket; predict on the data socket"
+    raise RemoteProtocolError(text)

@@ -1,0 +1,283 @@
+"""The core: frames and the time go in; replies, the next wake-up and the next batch come out.
+
+Owns every rule between a request's arrival and its reply: limits, validation, admission, deadlines, cancel, grouping,
+splitting. It does no I/O: no zmq, no threads, no clock, no TensorFlow. Pump thread only; the control thread reads the
+plain numbers of `admission` and `counters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from predictd_proto.errors import (
+    ExpiredInQueueError,
+    PredictdError,
+    ProtocolError,
+    RemoteProtocolError,
+    RequestTooLargeError,
+    ServerDrainingError,
+)
+from predictd_proto.frames import decode, encode, request_id_of
+from predictd_proto.limits import Limits
+from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, Message, PredictRequest
+from predictd_proto.tensors import Buffer
+from predictd_server.admission import Admission
+from predictd_server.batch import Batch, Run
+from predictd_server.counters import Counters
+from predictd_server.greeting import Greeting
+from predictd_server.lane import Lane
+from predictd_server.pending import Part, Pending
+from predictd_server.registry import Registry
+from predictd_server.replies import empty_response, response_frames, split_run
+
+Reply = tuple[bytes, list[Buffer]]
+LaneKey = tuple[object, ...]
+
+
+class Core:
+    """All rules of serving, without I/O.
+
+    Args:
+        registry: Finds what serves a request.
+        greeting: Answers the handshake.
+        counters: Where totals are counted.
+        limits: What one message may hold.
+        admission: Bounds on what waits.
+        max_timeout_s: Longest a request may wait, also when its caller would wait longer.
+        window_s: Batch window.
+        max_batch_bytes: Bound on a batch's inputs.
+
+    Attributes:
+        replies: What to send; the pump takes them out.
+        is_draining: Whether new work is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        greeting: Greeting,
+        counters: Counters,
+        limits: Limits,
+        admission: Admission,
+        max_timeout_s: float,
+        window_s: float,
+        max_batch_bytes: int,
+    ) -> None:
+        self._registry = registry
+        self._greeting = greeting
+        self._limits = limits
+        self._max_timeout_s = max_timeout_s
+        self._window_s = window_s
+        self._max_batch_bytes = max_batch_bytes
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._open: dict[tuple[bytes, int], Pending] = {}
+        self.counters = counters
+        self.admission = admission
+        self.replies: list[Reply] = []
+        self.is_draining = False
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def receive(self, peer: bytes, frames: Sequence[Buffer], now: float) -> None:
+        """Take one message in.
+
+        Args:
+            peer: Routing id of the socket it came from.
+            frames: The message, without routing id; kept until the request is answered.
+            now: The time (monotonic).
+        """
+        try:
+            message = decode(frames, self._limits)
+        except PredictdError as error:
+            self.counters.requests_malformed_total += 1
+            self._answer_error(peer, request_id_of(frames), error)
+            return
+        if type(message) is PredictRequest:
+            self._receive_predict(peer, message, now)
+        elif type(message) is CancelRequest:
+            self._cancel(peer, message.id)
+        elif type(message) is Hello:
+            self._answer_hello(peer, message)
+        else:
+            self.counters.requests_malformed_total += 1
+            self._answer_error(peer, getattr(message, "id", None), _misplaced(message))
+
+    def _receive_predict(self, peer: bytes, message: PredictRequest, now: float) -> None:
+        self.counters.requests_total += 1
+        try:
+            self._admit(peer, message, now)
+        except PredictdError as error:
+            if error.code == "overloaded":
+                self.counters.requests_overloaded_total += 1
+            else:
+                self.counters.requests_refused_total += 1
+            self._answer_error(peer, message.id, error)
+
+    def _admit(self, peer: bytes, message: PredictRequest, now: float) -> None:
+        if self.is_draining:
+            text = "the server is shutting down and takes no more work; try again when it is back"
+            raise ServerDrainingError(text)
+        key = (peer, message.id)
+        if key in self._open:
+            text = f"request id {message.id} is already in use on this connection"
+            raise RemoteProtocolError(text)
+        signature = self._registry.find(message.model, message.version, message.signature)
+        tensors, rows = signature.check(message.tensors)
+        if rows > self._limits.max_rows:
+            text = f"a request of {rows} rows; the limit is max_rows = {self._limits.max_rows}: send fewer at a time"
+            raise RequestTooLargeError(text)
+        timeout_s = self._max_timeout_s
+        if message.timeout_ms is not None:
+            timeout_s = min(timeout_s, message.timeout_ms / 1000)
+        byte_count = sum([len(tensor.data) for tensor in tensors])
+        request = Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s)
+        if not rows:
+            self.replies.append((peer, empty_response(request)))
+            self.counters.requests_ok_total += 1
+            return
+        self.admission.admit(rows, byte_count)
+        self._open[key] = request
+        self._lane_of(request).add(request)
+
+    def _lane_of(self, request: Pending) -> Lane:
+        signature = request.signature
+        key: LaneKey = (signature,)
+        if signature.has_free_axes:
+            key = (signature, *[tensor.shape[1:] for tensor in request.tensors])
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = Lane(request, max_batch_bytes=self._max_batch_bytes, window_s=self._window_s)
+            self._lanes[key] = lane
+        return lane
+
+    def _cancel(self, peer: bytes, request_id: int) -> None:
+        request = self._open.get((peer, request_id))
+        if request is not None:
+            self.counters.requests_cancelled_total += 1
+            self._close(request)
+
+    # --- batches ----------------------------------------------------------------------------------------------------
+
+    def next_batch(self, now: float) -> Batch | None:
+        """Return a batch to run now, or None. Call it only while nothing runs."""
+        for key in list(self._lanes):
+            lane = self._lanes[key]
+            if not lane.queue:
+                del self._lanes[key]
+                continue
+            if lane.closes_at() > now and not self.is_draining:
+                continue
+            batch = lane.take_batch(now, lambda request: self._is_dropped(request, now), is_draining=self.is_draining)
+            # To the end of the row: the lanes take turns, so that a busy model never shuts the others out.
+            del self._lanes[key]
+            if lane.queue:
+                self._lanes[key] = lane
+            if batch is not None:
+                self._start(batch, now)
+                return batch
+        return None
+
+    def next_wakeup(self) -> float | None:
+        """Return when `next_batch` may have something though nothing arrives (monotonic); None for never."""
+        return min((lane.closes_at() for lane in self._lanes.values() if lane.queue), default=None)
+
+    def _is_dropped(self, request: Pending, now: float) -> bool:
+        if not request.is_over and request.deadline_s <= now:
+            self.counters.requests_expired_total += 1
+            waited_ms = (now - request.arrived_s) * 1000
+            text = f"{request.signature}: the request's time was up after {waited_ms:.0f} ms in the queue; it did not run"
+            self._answer_error(request.peer, request.id, ExpiredInQueueError(text))
+            self._close(request)
+        if request.is_over:
+            self.admission.start(request.rows - request.next_row)
+        return request.is_over
+
+    def _start(self, batch: Batch, now: float) -> None:
+        self.admission.start(batch.rows)
+        self.counters.batches_total += 1
+        self.counters.rows_total += batch.rows
+        self.counters.padding_rows_total += batch.size - batch.rows
+        for part in batch.parts:
+            if not part.request.batches:
+                part.request.queue_s = now - part.request.arrived_s
+            part.request.batches += 1
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
+        """Take what came of a batch in, and turn it into replies."""
+        for run in runs:
+            if run.error is not None:
+                self._fail(run.parts, run.error)
+                continue
+            self.admission.observe(run.rows, run.assemble_s + run.execute_s)
+            self._reply(batch, run)
+
+    def _fail(self, parts: Sequence[Part], error: PredictdError) -> None:
+        for part in parts:
+            if not part.request.is_over:
+                self.counters.requests_failed_total += 1
+                self._answer_error(part.request.peer, part.request.id, error)
+                self._close(part.request)
+
+    def _reply(self, batch: Batch, run: Run) -> None:
+        try:
+            requests = split_run(run)
+        except PredictdError as error:
+            self._fail(run.parts, error)
+            return
+        for request in requests:
+            if not request.is_over and request.finished_rows >= request.rows:
+                self._answer(request, batch, run)
+
+    def _answer(self, request: Pending, batch: Batch, run: Run) -> None:
+        try:
+            frames = response_frames(request, batch, run, self.admission.rows)
+        except PredictdError as error:
+            self._fail([part for part in run.parts if part.request is request], error)
+            return
+        self.counters.requests_ok_total += 1
+        self.replies.append((request.peer, frames))
+        self._close(request)
+
+    def drain(self) -> None:
+        """Refuse new work from now on; what was admitted still runs."""
+        self.is_draining = True
+
+    def abandon(self, error: PredictdError) -> None:
+        """Answer everything that was admitted and has no answer yet with an error."""
+        for request in list(self._open.values()):
+            self._answer_error(request.peer, request.id, error)
+            self._close(request)
+
+    @property
+    def open_requests(self) -> int:
+        """Admitted requests without an answer."""
+        return len(self._open)
+
+    def oldest_arrival(self) -> float | None:
+        """Return when the request that has waited longest arrived (monotonic); None when none waits."""
+        return min((lane.queue[0].arrived_s for lane in list(self._lanes.values()) if lane.queue), default=None)
+
+    def _close(self, request: Pending) -> None:
+        request.is_over = True
+        del self._open[request.peer, request.id]
+        self.admission.finish(request.byte_count)
+
+    def _answer_hello(self, peer: bytes, hello: Hello) -> None:
+        try:
+            self.replies.append((peer, encode(self._greeting.answer(hello, is_draining=self.is_draining))))
+        except ProtocolError as error:
+            self._answer_error(peer, None, error)
+
+    def _answer_error(self, peer: bytes, request_id: int | None, error: PredictdError) -> None:
+        self.replies.append((peer, encode(ErrorResponse.from_error(request_id, error))))
+
+
+def _misplaced(message: Message) -> RemoteProtocolError:
+    text = (
+        f"a {type(message).__name__} does not belong on the data socket; "
+        "status and metadata are asked for on the control socket"
+    )
+    return RemoteProtocolError(text)

@@ -1,0 +1,49 @@
+"""Totals since the start, by name: what `predictd status` and the metrics show.
+
+Owns the names, so that none is misspelt where it is counted. Each counter is written by one thread and read by any.
+"""
+
+from __future__ import annotations
+
+
+class Counters:
+    """Totals since the start."""
+
+    __slots__ = (
+        "batches_total",
+        "padding_rows_total",
+        "replies_lost_total",
+        "requests_cancelled_total",
+        "requests_expired_total",
+        "requests_failed_total",
+        "requests_malformed_total",
+        "requests_ok_total",
+        "requests_overloaded_total",
+        "requests_refused_total",
+        "requests_total",
+        "rows_total",
+        "runs_inline_total",
+        "runs_isolating_total",
+        "runs_threaded_total",
+    )
+
+    def __init__(self) -> None:
+        self.batches_total = 0
+        self.padding_rows_total = 0
+        self.replies_lost_total = 0
+        self.requests_cancelled_total = 0
+        self.requests_expired_total = 0
+        self.requests_failed_total = 0
+        self.requests_malformed_total = 0
+        self.requests_ok_total = 0
+        self.requests_overloaded_total = 0
+        self.requests_refused_total = 0
+        self.requests_total = 0
+        self.rows_total = 0
+        self.runs_inline_total = 0
+        self.runs_isolating_total = 0
+        self.runs_threaded_total = 0
+
+    def snapshot(self) -> dict[str, int]:
+        """Return all totals by name."""
+        return {name: getattr(self, name) for name in self.__slots__}

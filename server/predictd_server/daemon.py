@@ -1,0 +1,192 @@
+"""The daemon: builds the parts, starts them in order, waits, and stops them in order.
+
+The composition root; the only place that knows all parts. Main thread: signals, watchdog, shutdown.
+
+Start: lock the endpoint, bind both sockets (an early client is told "starting" instead of nothing), start control,
+pump and engine, then load models. Stop: refuse new work, finish what was admitted, answer the rest with a retryable
+error, end the pump, then control (so that `status` says "draining" until the end), then give the endpoint back.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import secrets
+import signal
+import threading
+from importlib.metadata import version
+from time import monotonic
+from types import FrameType
+
+from predictd_proto.endpoints import Endpoint, default_endpoint
+from predictd_proto.errors import ConfigError
+from predictd_server.admission import Admission
+from predictd_server.control import Control
+from predictd_server.core import Core
+from predictd_server.counters import Counters
+from predictd_server.endpoint_lock import EndpointLock
+from predictd_server.engine import Engine
+from predictd_server.frontend import Frontend, new_context
+from predictd_server.greeting import Greeting
+from predictd_server.loader import Loader
+from predictd_server.model_files import ModelFile
+from predictd_server.registry import Registry
+from predictd_server.settings import Settings
+from predictd_server.status_report import StatusReport
+from predictd_server.watchdog import Watchdog
+
+_log = logging.getLogger("predictd")
+
+TICK_S = 0.5
+JOIN_S = 5.0
+
+#: Nothing could be served. (EX_DATAERR of sysexits.h.)
+NO_MODEL_EXIT_CODE = 65
+
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+
+class Daemon:
+    """One server process.
+
+    Args:
+        settings: All settings.
+        files: The models to serve.
+
+    Raises:
+        ConfigError: The endpoint is open to other machines.
+    """
+
+    def __init__(self, settings: Settings, files: list[ModelFile]) -> None:
+        self._settings = settings
+        self._endpoint = Endpoint.parse(settings.endpoint) if settings.endpoint else default_endpoint()
+        check_loopback(self._endpoint)
+        self._started_s = monotonic()
+        self._stop = threading.Event()
+        self._lock = EndpointLock(self._endpoint)
+        self._context = new_context()
+        counters = Counters()
+        registry = Registry()
+        limits = settings.limits
+        self._greeting = Greeting(secrets.token_hex(8), version("predictd"), limits, registry)
+        self._core = Core(
+            registry=registry,
+            greeting=self._greeting,
+            counters=counters,
+            limits=limits,
+            admission=Admission(max_rows=settings.max_queue_rows, max_bytes=settings.max_queue_bytes),
+            max_timeout_s=settings.max_timeout_ms / 1000,
+            window_s=settings.batch_timeout_ms / 1000,
+            max_batch_bytes=settings.max_batch_bytes,
+        )
+        self._frontend = Frontend(
+            self._context,
+            endpoint=self._endpoint.data,
+            limits=limits,
+            counters=counters,
+            inline_s=settings.inline_ms / 1000,
+        )
+        self._control = Control(self._context, endpoint=self._endpoint.control)
+        self._engine = Engine(counters, wake=self._frontend.wake)
+        self._loader = Loader(settings, registry, files, on_done=self._loaded)
+        self._exit_code = 0
+        self._report = StatusReport(
+            settings=settings,
+            endpoint=self._endpoint.data,
+            greeting=self._greeting,
+            core=self._core,
+            engine=self._engine,
+            frontend=self._frontend,
+            runtime=self._loader.runtime,
+            started_s=self._started_s,
+        )
+
+    def run(self) -> int:
+        """Serve until a signal; return the process's exit code.
+
+        Raises:
+            ConfigError: The endpoint can't be had.
+        """
+        self._lock.acquire()
+        try:
+            self._bind()
+            self._watch_signals()
+            self._control.start(self._report)
+            self._engine.start()
+            self._frontend.start(self._core, self._engine)
+            self._loader.start()
+            self._watch()
+            self._shut_down()
+        finally:
+            self._lock.release()
+        return self._exit_code
+
+    def _bind(self) -> None:
+        self._frontend.bind()
+        self._control.bind()
+        _log.info("listening on %s (pid %d), loading models", self._endpoint, os.getpid())
+
+    def _watch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._stop.is_set():
+            # Told twice: whoever asks does not want to wait for the drain.
+            self._lock.release()
+            os._exit(128 + number)
+        _log.info("%s: draining; send it again to stop at once", signal.Signals(number).name)
+        self._stop.set()
+
+    def _watch(self) -> None:
+        watchdog = Watchdog(
+            frontend=self._frontend,
+            engine=self._engine,
+            control=self._control,
+            stuck_after_s=self._settings.stuck_after_s,
+        )
+        while not self._stop.wait(TICK_S):
+            watchdog.look()
+        watchdog.disarm()
+
+    def _loaded(self) -> None:
+        """Called on the loader's thread when every model has been loaded or has failed."""
+        models = self._greeting.registry.metadata()
+        if not any(model.is_ready for model in models):
+            _log.error("no model could be loaded; nothing to serve")
+            self._exit_code = NO_MODEL_EXIT_CODE
+            self._stop.set()
+            return
+        # What lives now lives until the end: no collection need ever walk over it again.
+        gc.collect()
+        gc.freeze()
+        _log.info("ready after %.1f s: %s", monotonic() - self._started_s, ", ".join(self._greeting.registry.names()))
+
+    def _shut_down(self) -> None:
+        self._report.is_draining = True
+        self._loader.stop()
+        self._frontend.drain(monotonic() + self._settings.drain_timeout_s)
+        if not self._frontend.join(self._settings.drain_timeout_s + JOIN_S):
+            _log.error("the current run did not end within the drain's time; leaving it")
+        self._engine.stop()
+        self._control.stop(JOIN_S)
+        if not self._frontend.is_alive and not self._control.is_alive:
+            self._context.term()
+        _log.info("stopped: %d requests answered", self._core.counters.requests_ok_total)
+
+
+def check_loopback(endpoint: Endpoint) -> None:
+    """Refuse an endpoint that other machines can reach: requests carry no proof of who sends them.
+
+    Raises:
+        ConfigError: It is tcp on something else than the loopback interface.
+    """
+    host = endpoint.data.removeprefix("tcp://")
+    if endpoint.path is None and not host.startswith(_LOOPBACK):
+        text = (
+            f"endpoint {endpoint}: other machines could reach it, and anyone there could use the models; expected "
+            "tcp://127.0.0.1:PORT or an ipc:// path. On several machines run one predictd on each"
+        )
+        raise ConfigError(text)

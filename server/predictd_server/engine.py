@@ -1,0 +1,113 @@
+"""The engine thread: runs the batches that are too long for the pump.
+
+Owns one thread that takes one batch at a time and hands its runs back. It never touches a socket: `wake` tells the pump.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from math import isfinite
+from queue import SimpleQueue
+from time import monotonic
+
+from predictd_proto.errors import InternalServerError
+from predictd_server.assembly import Workspace
+from predictd_server.batch import Batch, Run
+from predictd_server.counters import Counters
+from predictd_server.execution import execute
+
+_log = logging.getLogger(__name__)
+
+#: A run is given this long, or this many times what such runs take, before the engine counts as unresponsive.
+PATIENCE_S = 5.0
+PATIENCE_RUNS = 10
+
+
+class Engine:
+    """Runs one batch at a time, on the caller's thread or on its own.
+
+    Args:
+        counters: Where runs are counted.
+        wake: Called on the engine thread when a submitted batch is done.
+
+    Attributes:
+        busy_since_s: When the current run began (monotonic), None while idle. Read by the watchdog and by `status`.
+        last_run_s: When the last run ended (monotonic); None before the first.
+        patience_s: How long the current run may take before it looks stuck.
+    """
+
+    def __init__(self, counters: Counters, wake: Callable[[], None]) -> None:
+        self._counters = counters
+        self._wake = wake
+        self._workspace = Workspace()
+        self._work: SimpleQueue[Batch | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Batch, list[Run]]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="predictd-engine", daemon=True)
+        self.busy_since_s: float | None = None
+        self.last_run_s: float | None = None
+        self.patience_s = PATIENCE_S
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is running or its runs have not been collected."""
+        return self.busy_since_s is not None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the engine's thread lives."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end after the batch it runs."""
+        self._work.put(None)
+
+    def run(self, batch: Batch) -> list[Run]:
+        """Run a batch on the calling thread. Only while the engine is idle."""
+        self._counters.runs_inline_total += 1
+        self._begin(batch)
+        try:
+            return self._execute(batch)
+        finally:
+            self._rest()
+
+    def submit(self, batch: Batch) -> None:
+        """Run a batch on the engine's thread. Only while the engine is idle."""
+        self._counters.runs_threaded_total += 1
+        self._begin(batch)
+        self._work.put(batch)
+
+    def collect(self) -> tuple[Batch, list[Run]] | None:
+        """Return a submitted batch that is done, with its runs; None when there is none. The engine is idle then."""
+        if self._done.empty():
+            return None
+        done = self._done.get()
+        self._rest()
+        return done
+
+    def _begin(self, batch: Batch) -> None:
+        expected_s = batch.expected_s
+        self.patience_s = max(PATIENCE_S, PATIENCE_RUNS * expected_s) if isfinite(expected_s) else PATIENCE_S
+        self.busy_since_s = monotonic()
+
+    def _rest(self) -> None:
+        self.busy_since_s = None
+        self.last_run_s = monotonic()
+
+    def _loop(self) -> None:
+        while (batch := self._work.get()) is not None:
+            self._done.put((batch, self._execute(batch)))
+            self._wake()
+
+    def _execute(self, batch: Batch) -> list[Run]:
+        try:
+            return execute(batch, self._workspace, self._counters)
+        except Exception:  # a bug of ours must not end the thread: its callers get an answer, the log the details
+            _log.exception("internal error while running %s", batch.signature)
+            error = InternalServerError("a fault in the server while running the batch; its log has the details")
+            return [Run(batch.parts, batch.rows, batch.size, None, error)]

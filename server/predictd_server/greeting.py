@@ -1,0 +1,55 @@
+"""The handshake's answer, the same on the data and the control socket.
+
+Owns who this server says it is. Pure; used by the pump and the control thread, each with an instance of its own state
+passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from predictd_proto.limits import Limits
+from predictd_proto.messages import Hello, Welcome
+from predictd_proto.status import DRAINING, READY, STARTING
+from predictd_proto.version import choose_version
+from predictd_server.registry import LOADING, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Answers `Hello`.
+
+    Attributes:
+        server_id: Random per start.
+        server: The package's version.
+        limits: What one message may hold.
+        registry: Knows the models.
+    """
+
+    server_id: str
+    server: str
+    limits: Limits
+    registry: Registry
+
+    def state(self, *, is_draining: bool) -> str:
+        """Return "starting", "ready" or "draining"."""
+        if is_draining:
+            return DRAINING
+        models = self.registry.metadata()
+        return READY if models and all(model.state != LOADING for model in models) else STARTING
+
+    def answer(self, hello: Hello, *, is_draining: bool) -> Welcome:
+        """Return the welcome.
+
+        Raises:
+            ProtocolVersionError: No version is spoken by both.
+        """
+        version = choose_version(their_oldest=hello.oldest, their_newest=hello.newest, them="client")
+        return Welcome(
+            version=version,
+            server_id=self.server_id,
+            server=self.server,
+            state=self.state(is_draining=is_draining),
+            limits=self.limits,
+            models=self.registry.names(),
+        )

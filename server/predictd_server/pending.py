@@ -1,0 +1,87 @@
+"""A request that waits or runs, cut into the parts that its batches take.
+
+Owns a request's progress from admission to its reply. It decides nothing; the core does. Pump thread only, but for the
+parts of a batch that the engine thread reads while it runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from predictd_proto.tensors import Buffer, Tensor, string_row_offsets
+
+if TYPE_CHECKING:
+    from predictd_server.served import ServedSignature
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One admitted request.
+
+    Attributes:
+        peer: Routing id of the client's socket.
+        id: The request's id on that socket.
+        signature: What it asks for.
+        tensors: Its inputs, in the signature's order; views into the received frames.
+        rows: Rows of each input.
+        byte_count: Bytes of all inputs.
+        arrived_s: When it was admitted (monotonic).
+        deadline_s: When its caller stops waiting (monotonic).
+        next_row: Rows below this one have been given to batches.
+        finished_rows: Rows whose outputs have arrived.
+        is_over: Answered, cancelled or expired: whatever still comes is dropped.
+        outputs: Per part, in order, one tensor per output.
+    """
+
+    peer: bytes
+    id: int
+    signature: ServedSignature
+    tensors: tuple[Tensor, ...]
+    rows: int
+    byte_count: int
+    arrived_s: float
+    deadline_s: float
+    next_row: int = 0
+    finished_rows: int = 0
+    is_over: bool = False
+    queue_s: float = 0.0
+    assemble_s: float = 0.0
+    execute_s: float = 0.0
+    split_s: float = 0.0
+    batches: int = 0
+    outputs: list[list[Tensor]] = field(default_factory=list)
+    _offsets: list[list[int]] | None = None
+
+    def take(self, rows: int) -> Part:
+        """Give the next rows to a batch."""
+        part = Part(self, self.next_row, rows)
+        self.next_row += rows
+        return part
+
+    def row_slice(self, index: int, start: int, rows: int) -> Buffer:
+        """Return the bytes of some rows of input `index`; a view."""
+        tensor = self.tensors[index]
+        if rows == self.rows:
+            return tensor.data
+        if tensor.dtype == "string":
+            offsets = self._string_offsets(index)
+            return memoryview(tensor.data)[offsets[start] : offsets[start + rows]]
+        row_bytes = len(tensor.data) // self.rows
+        return memoryview(tensor.data)[start * row_bytes : (start + rows) * row_bytes]
+
+    def _string_offsets(self, index: int) -> list[int]:
+        if self._offsets is None:
+            self._offsets = [
+                string_row_offsets(tensor) if tensor.dtype == "string" else [] for tensor in self.tensors
+            ]
+        return self._offsets[index]
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Some rows of a request, as one batch takes them."""
+
+    request: Pending
+    start: int
+    rows: int

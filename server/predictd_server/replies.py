@@ -1,0 +1,110 @@
+"""Replies: a run's outputs, cut apart and put into each request's answer.
+
+Owns the way from output arrays to a reply's frames, receipt included. Pure; pump thread only.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from predictd_proto.errors import InvalidRequestError, PredictionError
+from predictd_proto.frames import encode
+from predictd_proto.messages import PredictResponse, Receipt
+from predictd_proto.tensors import Buffer, Tensor
+from predictd_server.assembly import OutputRows
+from predictd_server.batch import Batch, Run
+from predictd_server.pending import Pending
+
+
+def split_run(run: Run) -> list[Pending]:
+    """Hand each part's rows to its request, and return the requests in order.
+
+    The outputs are shared, not copied: a large reply's bytes live in the run's output arrays until they are sent.
+
+    Raises:
+        LocalProtocolError: An output's dtype has no form on the wire.
+    """
+    started = perf_counter()
+    signature = run.parts[0].request.signature
+    specs = signature.spec.outputs
+    arrays = run.outputs or []
+    if signature.is_mergeable:
+        cutters = [OutputRows(spec.name, spec.dtype, array) for spec, array in zip(specs, arrays, strict=True)]
+        position = 0
+        for part in run.parts:
+            part.request.outputs.append([cutter.rows(position, part.rows) for cutter in cutters])
+            position += part.rows
+    else:
+        whole = [Tensor.from_array(spec.name, array, spec.dtype) for spec, array in zip(specs, arrays, strict=True)]
+        run.parts[0].request.outputs.append(whole)
+    split_s = perf_counter() - started
+    requests = [part.request for part in run.parts]
+    for part in run.parts:
+        request = part.request
+        request.finished_rows += part.rows
+        request.assemble_s += run.assemble_s
+        request.execute_s += run.execute_s
+        request.split_s += split_s
+    return requests
+
+
+def response_frames(request: Pending, batch: Batch, run: Run, queued_rows: int) -> list[Buffer]:
+    """Return a finished request's reply.
+
+    Args:
+        request: All of its rows have their outputs.
+        batch: The (last) batch it was in.
+        run: The run of that batch it was in.
+        queued_rows: Rows that wait now; tells the client how loaded the server is.
+
+    Raises:
+        PredictionError: Its parts' outputs do not join to one array.
+    """
+    receipt = Receipt(
+        model=request.signature.model,
+        version=request.signature.version,
+        queue_ms=_ms(request.queue_s),
+        assemble_ms=_ms(request.assemble_s),
+        execute_ms=_ms(request.execute_s),
+        split_ms=_ms(request.split_s),
+        batch_rows=run.rows,
+        padding_rows=run.size - run.rows,
+        batches=request.batches,
+        closed_by=batch.closed_by,
+        queued_rows=queued_rows,
+    )
+    tensors = request.outputs[0] if len(request.outputs) == 1 else _joined(request)
+    return encode(PredictResponse(id=request.id, tensors=tuple(tensors), receipt=receipt))
+
+
+def empty_response(request: Pending) -> list[Buffer]:
+    """Return the reply to a request of no rows: outputs of no rows.
+
+    Raises:
+        InvalidRequestError: The shape of an output depends on the rows, and there are none.
+    """
+    tensors: list[Tensor] = []
+    for spec in request.signature.spec.outputs:
+        shape = tuple(axis for axis in spec.shape[1:] if axis is not None)
+        if len(shape) != len(spec.shape) - 1:
+            text = f"{request.signature}: a request of no rows; output {spec.name!r} {spec} has no shape without rows"
+            raise InvalidRequestError(text)
+        tensors.append(Tensor(spec.name, spec.dtype, (0, *shape), b""))
+    receipt = Receipt(model=request.signature.model, version=request.signature.version, batches=0)
+    return encode(PredictResponse(id=request.id, tensors=tuple(tensors), receipt=receipt))
+
+
+def _joined(request: Pending) -> list[Tensor]:
+    joined: list[Tensor] = []
+    for tensors in zip(*request.outputs, strict=True):
+        first = tensors[0]
+        if any(tensor.shape[1:] != first.shape[1:] for tensor in tensors):
+            text = f"{request.signature}: output {first.name!r} differs in shape between the batches of one request"
+            raise PredictionError(text)
+        data = b"".join([tensor.data for tensor in tensors])
+        joined.append(Tensor(first.name, first.dtype, (request.rows, *first.shape[1:]), data))
+    return joined
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 4)

@@ -1,0 +1,134 @@
+"""A served signature: a loaded graph with the rules that requests for it must follow and what its runs cost.
+
+Owns the check of a request's tensors against a signature, and the expected duration of a run. Checks run on the pump;
+costs are written by whichever thread ran the batch, one at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from predictd_proto.errors import TensorMismatchError
+from predictd_proto.metadata import SignatureSpec
+from predictd_proto.tensors import DTYPE_BYTES, Tensor, TensorSpec
+
+if TYPE_CHECKING:
+    from predictd_server.runner import Runner
+
+#: Weight of the newest run in a size's expected duration.
+COST_WEIGHT = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class ServedSignature:
+    """One signature of one model version, ready to run.
+
+    Attributes:
+        model: The model's name.
+        version: Its version.
+        spec: Inputs and outputs.
+        runner: Runs the graph.
+        sizes: Allowed batch sizes, ascending; empty when rows of several requests can't share a run.
+        costs_s: Expected seconds of a run, by batch size.
+    """
+
+    model: str
+    version: int
+    spec: SignatureSpec
+    runner: Runner
+    sizes: tuple[int, ...]
+    costs_s: dict[int, float] = field(default_factory=dict)
+    input_names: tuple[str, ...] = field(init=False)
+    has_free_axes: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.input_names = tuple(spec.name for spec in self.spec.inputs)
+        self.has_free_axes = any(None in spec.shape[1:] for spec in self.spec.inputs)
+
+    @property
+    def is_mergeable(self) -> bool:
+        """Whether rows of several requests may share a run."""
+        return bool(self.sizes)
+
+    def expected_s(self, size: int) -> float:
+        """Return the expected duration of a run in seconds; infinite for a size that never ran."""
+        return self.costs_s.get(size, math.inf)
+
+    def observe(self, size: int, seconds: float) -> None:
+        """Take the duration of a run into account."""
+        before = self.costs_s.get(size)
+        self.costs_s[size] = seconds if before is None else before + COST_WEIGHT * (seconds - before)
+
+    def check(self, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], int]:
+        """Return the tensors in the signature's order, and their rows.
+
+        Raises:
+            TensorMismatchError: A name, dtype, shape or the number of rows is wrong.
+        """
+        ordered = tuple(tensors) if len(tensors) == 1 else self._in_order(tensors)
+        rows = -1
+        for tensor, spec in zip(ordered, self.spec.inputs, strict=False):
+            if tensor.name != spec.name:
+                raise self._wrong_names(tensors)
+            if tensor.dtype != spec.dtype or not _fits(tensor.shape, spec.shape):
+                raise self._mismatch(tensor, spec)
+            if spec.shape:
+                rows = self._same_rows(rows, tensor)
+        if len(ordered) != len(self.input_names):
+            raise self._wrong_names(tensors)
+        return ordered, max(rows, 0) if self.is_mergeable else max(rows, 1)
+
+    def _in_order(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        by_name = {tensor.name: tensor for tensor in tensors}
+        if len(tensors) != len(self.input_names) or by_name.keys() != set(self.input_names):
+            raise self._wrong_names(tensors)
+        return tuple(by_name[name] for name in self.input_names)
+
+    def _same_rows(self, rows: int, tensor: Tensor) -> int:
+        if rows not in (-1, tensor.shape[0]) and self.is_mergeable:
+            text = (
+                f"{self}: its inputs have different numbers of rows: {self.input_names[0]!r} has {rows}, "
+                f"{tensor.name!r} has {tensor.shape[0]}; axis 0 counts the rows and must be the same in all"
+            )
+            raise TensorMismatchError(text)
+        return tensor.shape[0]
+
+    def _wrong_names(self, tensors: Sequence[Tensor]) -> TensorMismatchError:
+        got = ", ".join(repr(tensor.name) for tensor in tensors) or "none"
+        expected = ", ".join(f"{spec.name!r} {spec}" for spec in self.spec.inputs)
+        return TensorMismatchError(f"{self}: expected the inputs {expected}; got {got}")
+
+    def _mismatch(self, tensor: Tensor, spec: TensorSpec) -> TensorMismatchError:
+        text = f"{self}: input {spec.name!r}: expected {spec}, got {tensor}"
+        if tensor.dtype == spec.dtype and _fits((1, *tensor.shape), spec.shape):
+            text += "; add an axis for the rows: x[None]"
+        elif tensor.dtype != spec.dtype:
+            text += f"; cast it to {spec.dtype}, or let RemoteModel do so"
+        return TensorMismatchError(text, {"tensor": spec.name, "expected": str(spec), "got": str(tensor)})
+
+    def __str__(self) -> str:
+        return f"model {self.model!r} version {self.version}, signature {self.spec.name!r}"
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    if len(shape) != len(expected):
+        return False
+    return all(want is None or have == want for have, want in zip(shape, expected, strict=True))
+
+
+def is_mergeable(spec: SignatureSpec) -> bool:
+    """Whether rows of several requests may share a run: axis 0 is free in every input and output."""
+    return bool(spec.inputs) and all(
+        len(tensor.shape) > 0 and tensor.shape[0] is None for tensor in (*spec.inputs, *spec.outputs)
+    )
+
+
+def row_bytes(spec: SignatureSpec) -> int:
+    """Return the bytes of one row of all inputs; free axes and strings count as nothing."""
+    total = 0
+    for tensor in spec.inputs:
+        total += math.prod(axis or 0 for axis in tensor.shape[1:]) * DTYPE_BYTES.get(tensor.dtype, 0)
+    return total

@@ -1,0 +1,93 @@
+"""The status report: what the control thread says of the whole process.
+
+Owns the gathering of numbers from the pump, the engine and the registry, and what "responsive" means. It changes
+nothing. Control thread; the numbers it reads are single values that their owners replace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from predictd_proto.status import ServerStatus
+from predictd_proto.version import PROTOCOL_VERSION
+from predictd_server.core import Core
+from predictd_server.engine import Engine
+from predictd_server.frontend import Frontend
+from predictd_server.greeting import Greeting
+from predictd_server.settings import Settings
+
+#: The pump turns at least once a second while nothing runs on its thread.
+SILENT_AFTER_S = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class StatusReport:
+    """Gathers a `ServerStatus`.
+
+    Attributes:
+        runtime: Returns the model runtime's effective settings; empty until it has started.
+        is_draining: Set by the daemon as soon as it is told to stop.
+    """
+
+    settings: Settings
+    endpoint: str
+    greeting: Greeting
+    core: Core
+    engine: Engine
+    frontend: Frontend
+    runtime: Callable[[], Mapping[str, Any]]
+    started_s: float
+    is_draining: bool = False
+
+    def status(self) -> ServerStatus:
+        """Return how the server is now."""
+        now = monotonic()
+        admission = self.core.admission
+        last_run_s, busy_since_s = self.engine.last_run_s, self.engine.busy_since_s
+        oldest_s = self.core.oldest_arrival()
+        return ServerStatus(
+            state=self.greeting.state(is_draining=self.is_draining),
+            responsive=self.is_responsive(now),
+            server_id=self.greeting.server_id,
+            server=self.greeting.server,
+            protocol=PROTOCOL_VERSION,
+            pid=os.getpid(),
+            endpoint=self.endpoint,
+            uptime_s=round(now - self.started_s, 3),
+            models=self.greeting.registry.metadata(),
+            queued_requests=max(admission.requests, 0),
+            queued_rows=max(admission.rows, 0),
+            queued_bytes=max(admission.bytes, 0),
+            oldest_queued_ms=_age_ms(oldest_s, now) or 0.0,
+            running_ms=_age_ms(busy_since_s, now) or 0.0,
+            last_run_age_ms=_age_ms(last_run_s, now),
+            rss_bytes=resident_bytes(),
+            counters=self.core.counters.snapshot(),
+            settings=self.settings.explained(),
+            runtime=dict(self.runtime()),
+        )
+
+    def is_responsive(self, now: float) -> bool:
+        """Whether the pump turns and no run takes much longer than such runs take."""
+        busy_since_s = self.engine.busy_since_s
+        if busy_since_s is not None and now - busy_since_s > self.engine.patience_s:
+            return False
+        return self.frontend.is_alive and now - self.frontend.beat_s < max(SILENT_AFTER_S, self.engine.patience_s)
+
+
+def _age_ms(since_s: float | None, now: float) -> float | None:
+    return None if since_s is None else round(max(now - since_s, 0.0) * 1000, 3)
+
+
+def resident_bytes() -> int | None:
+    """Return this process's resident memory; None where /proc doesn't tell (proc(5), statm's second number)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,103 @@
+"""Settings: one order of sources, every value with its origin, every unknown or inert name an error that says where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from predictd_proto.errors import ConfigError
+from predictd_server.settings import SETTINGS, Settings
+from predictd_server.settings_sources import load_settings
+
+
+def load(flags=None, models=(), environ=None, config=None) -> Settings:
+    return load_settings(flags=flags or {}, models=models, environ=environ or {}, config=config)
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "predictd.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_table_and_the_dataclass_name_the_same_settings_with_the_same_defaults() -> None:
+    settings = Settings()
+    for setting in SETTINGS:
+        assert getattr(settings, setting.name) == setting.default
+        assert setting.check(setting.default, "default") == setting.default
+    assert {setting.name for setting in SETTINGS} | {"models"} == set(settings.explained())
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    config = write(tmp_path, "max_batch_size = 8\nmax_queue_rows = 100\ndrain_timeout_s = 1\n")
+    environ = {"PREDICTD_MAX_BATCH_SIZE": "16", "PREDICTD_MAX_QUEUE_ROWS": "200"}
+    settings = load({"max_batch_size": 32}, environ=environ, config=config)
+    assert (settings.max_batch_size, settings.max_queue_rows, settings.drain_timeout_s) == (32, 200, 1.0)
+    explained = settings.explained()
+    assert explained["max_batch_size"] == [32, "flag --max-batch-size"]
+    assert explained["max_queue_rows"] == [200, "environment PREDICTD_MAX_QUEUE_ROWS"]
+    assert explained["drain_timeout_s"] == [1.0, f"file {config}"]
+    assert explained["stuck_after_s"] == [120.0, "default"]
+
+
+def test_the_file_is_named_by_flag_or_environment(tmp_path: Path) -> None:
+    config = write(tmp_path, "max_batch_size = 8")
+    assert load(environ={"PREDICTD_CONFIG": config}).max_batch_size == 8
+
+
+def test_paths_of_models_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = write(tmp_path, '[models]\ndigits = "m/d.keras"\n')
+    assert load(config=config).models == (f"digits={tmp_path / 'm/d.keras'}",)
+    assert load(models=("a.h5",), config=config).models == ("a.h5",)
+    assert load(environ={"PREDICTD_MODELS": "a.h5:b=c.h5"}, config=config).models == ("a.h5", "b=c.h5")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_bach_size = 8", ["unknown setting max_bach_size", "did you mean max_batch_size?"]),
+        ("max_batch_size = '8'", ["max_batch_size = '8'", "a whole number from 1 to 65536"]),
+        ("max_batch_size = true", ["a whole number"]),
+        ("max_batch_size = 0", ["from 1 to 65536"]),
+        ("batch_timeout_ms = nan", ["batch_timeout_ms", "a number from 0"]),
+        ("memory_growth = 1", ["true or false"]),
+        ("log_level = 'loud'", ["one of debug, info, warning, error"]),
+        ("models = 'x'", ['a table of NAME = "PATH"']),
+        ("[models]\nx = 3", ['a table of NAME = "PATH"']),
+        ("max_batch_size = ", ["not valid TOML"]),
+        ("batch_timeout_ms = 5\nmax_batch_size = 1", ["batch_timeout_ms = 5.0 has no effect"]),
+        ("max_batch_size = 64\nmax_queue_rows = 10", ["max_batch_size = 64 has no effect"]),
+        ("stuck_after_s = 1\ninline_ms = 1000", ["inline_ms = 1000.0 has no effect"]),
+    ],
+)
+def test_a_wrong_file_names_the_setting_and_the_file(tmp_path: Path, text: str, said: list[str]) -> None:
+    config = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(config=config)
+    assert all(part in str(caught.value) for part in [*said, config]), caught.value
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"PREDICTD_MAX_BACH_SIZE": "8"}, ["PREDICTD_MAX_BACH_SIZE", "did you mean PREDICTD_MAX_BATCH_SIZE?"]),
+        ({"PREDICTD_MAX_BATCH_SIZE": "many"}, ["environment PREDICTD_MAX_BATCH_SIZE", "'many'", "a whole number"]),
+        ({"PREDICTD_DETERMINISTIC": "maybe"}, ["true or false"]),
+        ({"PREDICTD_CONFIG": "/nowhere/x.toml"}, ["/nowhere/x.toml", "can't be read"]),
+    ],
+)
+def test_a_wrong_environment_names_the_variable(environ: dict[str, str], said: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environ=environ)
+    assert all(part in str(caught.value) for part in said), caught.value
+
+
+def test_empty_variables_and_those_of_other_parts_are_left_alone() -> None:
+    environ = {"PREDICTD_MAX_BATCH_SIZE": "", "PREDICTD_BROKER_URL": "redis://x", "PATH": "/bin"}
+    assert load(environ=environ).max_batch_size == 64
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False), ("ON", True), ("no", False)])
+def test_booleans_are_read_as_people_write_them(text: str, value: bool) -> None:
+    assert load(environ={"PREDICTD_DETERMINISTIC": text}).deterministic is value

@@ -24,7 +24,8 @@ def bfloat16_dtype() -> np.dtype[Any] | None:
         import ml_dtypes
     except ImportError:
         return None
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def bfloat16_from_bytes(data: Buffer, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -47,6 +48,6 @@ def bfloat16_to_bytes(array: NDArray[Any]) -> bytes:
     bits = values.view("=u4")
     upper = bits >> np.uint32(16)
     rounded = (bits + np.uint32(0x7FFF) + (upper & np.uint32(1))) >> np.uint32(16)
-    # Rounding could carry a NaN over into infinity or zero; cutting it could leave infinity. So: cut, and make it quiet.
+    # Rounding could carry a NaN over into zero; cutting it could leave infinity. So: cut, and make it quiet.
     chosen = np.where(np.isnan(values), upper | np.uint32(0x40), rounded)
     return chosen.astype("<u2").tobytes()

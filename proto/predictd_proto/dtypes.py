@@ -1,6 +1,6 @@
 """Dtypes: the element types that travel, and which of them a numpy array has.
 
-Owns the list of names and sizes. It reads and writes no element (`tensors.py`, `strings.py`, `bfloat16.py`). Any thread.
+Owns the list of names and sizes. It reads and writes no element. Any thread.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Owns reading and checking endpoint strings and the default one. It opens and cre
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +14,18 @@ from dataclasses import dataclass
 from predictd_proto.errors import ConfigError
 
 ENDPOINT_VARIABLE = "PREDICTD_ENDPOINT"
+RUNTIME_VARIABLE = "XDG_RUNTIME_DIR"
 CONTROL_SUFFIX = ".control"
 
 #: `sockaddr_un.sun_path` holds 108 bytes, the closing zero among them (unix(7)).
 MAX_IPC_PATH_BYTES = 107
-_LAST_PORT = 65535
+_IPC, _TCP = "ipc://", "tcp://"
+
+#: A name, an IPv4 address or "*" (every interface, for a server), or an IPv6 address in brackets; then the port.
+_HOST_PORT = re.compile(r"([A-Za-z0-9_.-]+|\*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]):([1-9][0-9]{0,4})")
+
+#: The next port is for control.
+_LAST_DATA_PORT = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +43,12 @@ class Endpoint:
     @property
     def path(self) -> str | None:
         """The socket file of an ipc endpoint; None for tcp."""
-        return self.data[len("ipc://") :] if self.data.startswith("ipc://") else None
+        return self.data[len(_IPC) :] if self.data.startswith(_IPC) else None
 
     @property
     def control_path(self) -> str | None:
         """The control socket's file of an ipc endpoint; None for tcp."""
-        return self.control[len("ipc://") :] if self.data.startswith("ipc://") else None
+        return self.control[len(_IPC) :] if self.control.startswith(_IPC) else None
 
     def __str__(self) -> str:
         return self.data
@@ -52,33 +60,47 @@ class Endpoint:
         Raises:
             ConfigError: It is neither `ipc:///absolute/path` nor `tcp://host:port`, or its path is too long.
         """
-        if text.startswith("ipc://"):
-            return _parse_ipc(text)
-        if text.startswith("tcp://"):
-            return _parse_tcp(text)
-        message = f"endpoint {text!r}: expected ipc:///absolute/path or tcp://host:port"
+        # zmq would end an address at a zero byte, and a line break or blank from a file's end is never meant.
+        if text.isprintable() and text == text.strip():
+            if text.startswith(_IPC):
+                return _parse_ipc(text)
+            if text.startswith(_TCP):
+                return _parse_tcp(text)
+        message = (
+            f"endpoint {text!r}: expected ipc:///absolute/path or tcp://host:port, "
+            "without blanks around it or control characters in it"
+        )
         raise ConfigError(message)
 
 
 def _parse_ipc(text: str) -> Endpoint:
-    path = text[len("ipc://") :]
+    path = text[len(_IPC) :]
     if not path.startswith("/") or path.endswith("/"):
-        message = f"endpoint {text!r}: expected ipc:// and the absolute path of a socket file, such as ipc:///run/predictd.sock"
+        message = (
+            f"endpoint {text!r}: expected ipc:// and the absolute path of a socket file, "
+            "such as ipc:///run/predictd/predictd.sock"
+        )
         raise ConfigError(message)
-    size = len(os.fsencode(path + CONTROL_SUFFIX))
-    if size > MAX_IPC_PATH_BYTES:
-        most = MAX_IPC_PATH_BYTES - len(CONTROL_SUFFIX)
-        message = f"endpoint {text!r}: its path is {size - len(CONTROL_SUFFIX)} bytes long, a socket's may have {most}; choose a shorter one"
+    size = len(os.fsencode(path))
+    most = MAX_IPC_PATH_BYTES - len(CONTROL_SUFFIX)
+    if size > most:
+        message = (
+            f"endpoint {text!r}: its path is {size} bytes long, a socket's may have {most}; "
+            f"choose a shorter one, for instance by {ENDPOINT_VARIABLE}"
+        )
         raise ConfigError(message)
     return Endpoint(text, text + CONTROL_SUFFIX)
 
 
 def _parse_tcp(text: str) -> Endpoint:
-    host, _, port = text[len("tcp://") :].rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < _LAST_PORT:
-        message = f"endpoint {text!r}: expected tcp://host:port with a port from 1 to {_LAST_PORT - 1} (the next one is for control)"
+    match = _HOST_PORT.fullmatch(text, len(_TCP))
+    if match is None or int(match[2]) > _LAST_DATA_PORT:
+        message = (
+            f"endpoint {text!r}: expected tcp://host:port with a port from 1 to {_LAST_DATA_PORT} "
+            "(the next one is for control); an IPv6 address goes in brackets"
+        )
         raise ConfigError(message)
-    return Endpoint(text, f"tcp://{host}:{int(port) + 1}")
+    return Endpoint(text, f"{_TCP}{match[1]}:{int(match[2]) + 1}")
 
 
 def default_endpoint(
@@ -87,17 +109,36 @@ def default_endpoint(
     """Return the endpoint to use where none is named: one socket per user.
 
     `PREDICTD_ENDPOINT`, else under `XDG_RUNTIME_DIR`, else in a directory of the user's own under the temporary one.
+    An empty variable counts as unset, and so does an `XDG_RUNTIME_DIR` that is no absolute path, as its own
+    specification asks.
 
     Args:
         environ: The environment.
         uid: The user; None for the process's own.
         temporary: The temporary directory; None for the process's own.
+
+    Raises:
+        ConfigError: What a variable holds is no endpoint; the text names the variable.
     """
     named = environ.get(ENDPOINT_VARIABLE)
     if named:
-        return Endpoint.parse(named)
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        return Endpoint.parse(f"ipc://{runtime}/predictd/predictd.sock")
-    user = (os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")) if uid is None else uid
-    return Endpoint.parse(f"ipc://{temporary or tempfile.gettempdir()}/predictd-{user}/predictd.sock")
+        return _parse_from(ENDPOINT_VARIABLE, named)
+    runtime = environ.get(RUNTIME_VARIABLE, "")
+    if runtime.startswith("/"):
+        return _parse_from(RUNTIME_VARIABLE, f"{_IPC}{runtime.rstrip('/')}/predictd/predictd.sock")
+    directory = (temporary or tempfile.gettempdir()).rstrip("/")
+    user = _own_user() if uid is None else uid
+    return _parse_from("the temporary directory", f"{_IPC}{directory}/predictd-{user}/predictd.sock")
+
+
+def _parse_from(origin: str, text: str) -> Endpoint:
+    try:
+        return Endpoint.parse(text)
+    except ConfigError as error:
+        message = f"from {origin}: {error.message}"
+        raise ConfigError(message) from error
+
+
+def _own_user() -> int | str:
+    """There are no numbers for users on Windows."""
+    return os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")

@@ -30,6 +30,7 @@ permanent. All arguments are positional, so that every error survives pickling (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -70,7 +71,10 @@ class PredictdError(Exception):
     def retry_after_ms(self) -> int | None:
         """The server's own estimate of when a retry is worth it, in milliseconds; None when it gave none."""
         value = self.detail.get("retry_after_ms")
-        return int(value) if isinstance(value, (int, float)) else None
+        # A peer may have sent anything, True, NaN and infinity among them.
+        if type(value) is not int and type(value) is not float:
+            return None
+        return int(value) if 0 <= value < math.inf else None
 
 
 class RetryableError(PredictdError):

@@ -9,14 +9,18 @@ to 150,000 round trips/s with one frame and 45,000 with marker, type, header and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
-import msgpack
-
-from predictd_proto import plain
-from predictd_proto.errors import LocalProtocolError, ProtocolVersionError, RemoteProtocolError, RequestTooLargeError
-from predictd_proto.limits import DEFAULT_LIMITS, INLINE_TENSOR_BYTES, Limits
+from predictd_proto.entries import as_bytes
+from predictd_proto.errors import (
+    LocalProtocolError,
+    ProtocolVersionError,
+    RemoteProtocolError,
+    RequestTooLargeError,
+)
+from predictd_proto.headers import find_id, pack_header, unpack_header
+from predictd_proto.limits import DEFAULT_LIMITS, MAX_LIST_ITEMS, Limits
 from predictd_proto.messages import (
     CancelRequest,
     ErrorResponse,
@@ -26,12 +30,18 @@ from predictd_proto.messages import (
     MetadataResponse,
     PredictRequest,
     PredictResponse,
-    Receipt,
     StatusRequest,
     StatusResponse,
     Welcome,
 )
-from predictd_proto.tensors import Buffer, Tensor, check_data, is_dtype
+from predictd_proto.plain import from_plain, to_plain
+from predictd_proto.predictions import (
+    request_header,
+    request_of_header,
+    response_header,
+    response_of_header,
+)
+from predictd_proto.tensors import Buffer
 from predictd_proto.version import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 
 MARKER = b"pd"
@@ -57,7 +67,9 @@ _PREFIXES: dict[type[Message], bytes] = {
 #: Types that every version reads: without them no peer could say which side is older.
 _ANY_VERSION = frozenset((1, 2, 5))
 
-_pack = cast("Callable[[object], bytes]", msgpack.packb)
+#: Types that only a client sends, and only a server.
+_OF_CLIENTS = frozenset((1, 3, 6, 7, 9))
+_OF_SERVERS = frozenset((2, 4, 5, 8, 10))
 
 
 def encode(message: Message) -> list[Buffer]:
@@ -66,13 +78,13 @@ def encode(message: Message) -> list[Buffer]:
     Raises:
         LocalProtocolError: A field can't be packed.
     """
+    prefix = _PREFIXES.get(type(message))
+    if prefix is None:
+        text = f"expected one of the messages, got a {type(message).__name__}"
+        raise LocalProtocolError(text)
     frames: list[Buffer] = [b""]
     header = _header_of(message, frames)
-    try:
-        frames[0] = _PREFIXES[type(message)] + _pack(header)
-    except (TypeError, ValueError, OverflowError) as error:
-        text = f"{type(message).__name__}: a field can't travel: {error}"
-        raise LocalProtocolError(text) from error
+    frames[0] = prefix + pack_header(header, type(message).__name__)
     return frames
 
 
@@ -80,32 +92,41 @@ def decode(frames: Sequence[Buffer], limits: Limits = DEFAULT_LIMITS) -> Message
     """Return the message that the frames hold; its tensors are views into them.
 
     Args:
-        frames: As received, without routing ids.
+        frames: As received, without routing ids; anything with a buffer of contiguous bytes.
         limits: What to accept.
 
     Raises:
         RemoteProtocolError: The frames are no message.
         ProtocolVersionError: They are one of a version that isn't spoken here.
         RequestTooLargeError: They are over a limit.
+        LocalProtocolError: A frame is no bytes: a fault of the caller, not of the peer.
     """
-    number = _check_envelope(frames, limits)
-    header = _unpack_header(frames[0])
+    for frame in frames:
+        if type(frame) is not bytes:
+            frames = [as_bytes(frame) for frame in frames]
+            break
+    cls = _check_envelope(frames, limits)
+    longest_list = max(MAX_LIST_ITEMS, limits.max_tensors)
+    header = unpack_header(frames[0], ENVELOPE_BYTES, longest_list)
     try:
-        return _message_of(MESSAGE_TYPES[number], header, frames, limits)
-    except LocalProtocolError as error:
-        raise RemoteProtocolError(error.message, error.detail) from error
-    except (TypeError, ValueError, KeyError) as error:
-        text = f"a {MESSAGE_TYPES[number].__name__} has missing or wrong fields: {error}"
+        return _message_of(cls, header, frames, limits)
+    except KeyError as error:
+        text = f"a {cls.__name__} without the field {error}"
+        raise RemoteProtocolError(text) from error
+    except (LocalProtocolError, TypeError, ValueError) as error:
+        text = f"a {cls.__name__} that can't be read: {error}"
         raise RemoteProtocolError(text) from error
 
 
 def request_id_of(frames: Sequence[Buffer]) -> int | None:
-    """Return the request id of frames that `decode` refused, so that an error can find its caller; None if unreadable."""
-    try:
-        found = _unpack_header(frames[0]).get("id")
-    except (RemoteProtocolError, IndexError):
+    """Return the request id of frames that `decode` refused, so that an error can find its caller.
+
+    None when it can't be read; at most a few kilobytes are looked at.
+    """
+    if not frames:
         return None
-    return found if type(found) is int and 0 <= found < 1 << 63 else None
+    first = as_bytes(frames[0])
+    return find_id(first[ENVELOPE_BYTES:]) if first[: len(MARKER)] == MARKER else None
 
 
 def encoded_bytes(frames: Sequence[Buffer]) -> int:
@@ -113,123 +134,83 @@ def encoded_bytes(frames: Sequence[Buffer]) -> int:
     return sum(map(len, frames))
 
 
-def _check_envelope(frames: Sequence[Buffer], limits: Limits) -> int:
-    if not frames or len(frames[0]) < ENVELOPE_BYTES or bytes(frames[0][:2]) != MARKER:
-        text = "not a predictd message: its first frame does not begin with the marker 'pd'; is the endpoint right?"
-        raise RemoteProtocolError(text)
-    version, number = frames[0][2], frames[0][3]
-    if not OLDEST_PROTOCOL_VERSION <= version <= PROTOCOL_VERSION and number not in _ANY_VERSION:
-        older = "this side" if version > PROTOCOL_VERSION else "the peer"
-        text = f"message of protocol {version}, spoken here {OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}: {older} is older"
-        raise ProtocolVersionError(text, {"theirs": version, "older": older})
-    if number not in MESSAGE_TYPES:
-        text = f"unknown message type {number}"
-        raise RemoteProtocolError(text)
-    if len(frames) > 1:
-        _check_size(frames, limits)
-    if len(frames[0]) > limits.max_header_bytes:
-        text = f"a header of {len(frames[0])} bytes; the limit is max_header_bytes = {limits.max_header_bytes}"
-        raise RequestTooLargeError(text)
-    return number
+def check_size(frames: Sequence[Buffer], limits: Limits) -> None:
+    """Check a message against the limits on its frames; a client does so before it sends.
 
-
-def _check_size(frames: Sequence[Buffer], limits: Limits) -> None:
+    Raises:
+        RequestTooLargeError: It is over one of them; the text names it.
+    """
     if len(frames) > limits.max_tensors + 1:
-        text = f"a message of {len(frames)} frames; the limit is max_tensors = {limits.max_tensors} and a header"
+        text = (
+            f"a message of {len(frames)} frames; the limit is max_tensors = {limits.max_tensors} and a header. "
+            "Raise the limit on the server"
+        )
         raise RequestTooLargeError(text)
-    size = encoded_bytes(frames)
+    header_bytes = len(frames[0])
+    if header_bytes > limits.max_header_bytes:
+        text = (
+            f"a header of {header_bytes} bytes; the limit is max_header_bytes = {limits.max_header_bytes}. "
+            "Send fewer tensors at a time, or raise the limit on the server"
+        )
+        raise RequestTooLargeError(text)
+    size = header_bytes if len(frames) == 1 else encoded_bytes(frames)
     if size > limits.max_request_bytes:
         text = (
-            f"a request of {size} bytes; the limit is max_request_bytes = {limits.max_request_bytes}. "
+            f"a message of {size} bytes; the limit is max_request_bytes = {limits.max_request_bytes}. "
             "Send fewer rows at a time, or raise the limit on the server"
         )
         raise RequestTooLargeError(text)
 
 
-def _unpack_header(frame: Buffer) -> dict[str, Any]:
-    try:
-        header = msgpack.unpackb(memoryview(frame)[ENVELOPE_BYTES:], ext_hook=_refuse_extension)
-    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        text = f"a header that is no msgpack: {error}"
-        raise RemoteProtocolError(text) from error
-    if type(header) is not dict:
-        text = f"a header is a map, got {type(header).__name__}"
+def _check_envelope(frames: Sequence[Buffer], limits: Limits) -> type[Message]:
+    first = frames[0] if frames else b""
+    if len(first) < ENVELOPE_BYTES or first[: len(MARKER)] != MARKER:
+        text = (
+            f"not a predictd message: expected a first frame that begins with {MARKER!r}, version and type, "
+            f"got {bytes(first[:8])!r} of {len(first)} bytes in {len(frames)} frames; is the endpoint right?"
+        )
         raise RemoteProtocolError(text)
-    return cast("dict[str, Any]", header)
+    version, number = first[2], first[3]
+    if not OLDEST_PROTOCOL_VERSION <= version <= PROTOCOL_VERSION and number not in _ANY_VERSION:
+        raise _wrong_version(version, number)
+    cls = MESSAGE_TYPES.get(number)
+    if cls is None:
+        text = f"message type {number}; protocol {version} has the types {min(MESSAGE_TYPES)} to {max(MESSAGE_TYPES)}"
+        raise RemoteProtocolError(text)
+    if len(frames) > 1 or len(first) > limits.max_header_bytes or len(first) > limits.max_request_bytes:
+        check_size(frames, limits)
+    return cls
 
 
-def _refuse_extension(code: int, data: bytes) -> object:
-    del data
-    text = f"msgpack extension type {code} has no meaning here"
-    raise ValueError(text)
+def _wrong_version(version: int, number: int) -> ProtocolVersionError:
+    them, us = "peer", "side that got it"
+    if number in _OF_CLIENTS:
+        them, us = "client", "server"
+    elif number in _OF_SERVERS:
+        them, us = "server", "client"
+    older = us if version > PROTOCOL_VERSION else them
+    text = (
+        f"a message of protocol {version} from the {them}; the {us} speaks {OLDEST_PROTOCOL_VERSION} to "
+        f"{PROTOCOL_VERSION}: the {older} is older; upgrade predictd there"
+    )
+    ours = [OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION]
+    return ProtocolVersionError(text, {"ours": ours, "theirs": [version, version], "older": older})
 
 
 def _header_of(message: Message, frames: list[Buffer]) -> object:
-    if isinstance(message, PredictRequest):
-        header = plain.changed_fields(message)
-        header["tensors"] = [_tensor_entry(tensor, frames) for tensor in message.tensors]
-        return header
-    if isinstance(message, PredictResponse):
-        entries = [_tensor_entry(tensor, frames) for tensor in message.tensors]
-        return {"id": message.id, "receipt": plain.changed_fields(message.receipt), "tensors": entries}
-    return plain.to_plain(message)
-
-
-def _tensor_entry(tensor: Tensor, frames: list[Buffer]) -> tuple[object, ...]:
-    data: Buffer | int = tensor.data
-    if len(tensor.data) > INLINE_TENSOR_BYTES:
-        data = len(frames)
-        frames.append(tensor.data)
-    return (tensor.name, tensor.dtype, tensor.shape, data)
+    if type(message) is PredictRequest:
+        return request_header(message, frames)
+    if type(message) is PredictResponse:
+        return response_header(message, frames)
+    return to_plain(message)
 
 
 def _message_of(cls: type[Message], header: dict[str, Any], frames: Sequence[Buffer], limits: Limits) -> Message:
     if cls is PredictRequest:
-        header["tensors"] = _tensors_of(header["tensors"], frames, limits)
-        return PredictRequest(**plain.known_fields(PredictRequest, header))
+        return request_of_header(header, frames, limits)
     if cls is PredictResponse:
-        receipt = Receipt(**plain.known_fields(Receipt, header["receipt"]))
-        return PredictResponse(id=header["id"], tensors=_tensors_of(header["tensors"], frames, limits), receipt=receipt)
+        return response_of_header(header, frames, limits)
     if len(frames) > 1:
         text = f"a {cls.__name__} is one frame, got {len(frames)}"
         raise RemoteProtocolError(text)
-    return cast("Message", plain.from_plain(cls, header))
-
-
-def _tensors_of(entries: object, frames: Sequence[Buffer], limits: Limits) -> tuple[Tensor, ...]:
-    if type(entries) is not list or len(entries) > limits.max_tensors:
-        text = f"tensors: expected a list of at most max_tensors = {limits.max_tensors}"
-        raise RemoteProtocolError(text)
-    next_frame = 1
-    tensors: list[Tensor] = []
-    for name, dtype, shape, data in entries:
-        if type(data) is int:
-            if data != next_frame or data >= len(frames):
-                text = f"tensor {name!r} points at frame {data}; the next one is {next_frame} of {len(frames)}"
-                raise RemoteProtocolError(text)
-            data = frames[data]  # noqa: PLW2901
-            next_frame += 1
-        tensors.append(_tensor_of(name, dtype, shape, data, limits))
-    if next_frame != len(frames):
-        text = f"{len(frames) - next_frame} frames belong to no tensor"
-        raise RemoteProtocolError(text)
-    return tuple(tensors)
-
-
-def _tensor_of(name: object, dtype: object, shape: object, data: object, limits: Limits) -> Tensor:
-    if type(name) is not str or not is_dtype(dtype):
-        text = f"a tensor's name and dtype: got {str(name)[:80]!r} and {str(dtype)[:80]!r}"
-        raise RemoteProtocolError(text)
-    if type(shape) is not list or len(shape) > limits.max_rank:
-        text = f"tensor {name!r}: a shape is a list of at most max_rank = {limits.max_rank} axes"
-        raise RemoteProtocolError(text)
-    for axis in shape:
-        if type(axis) is not int or not 0 <= axis < 1 << 48:
-            text = f"tensor {name!r}: an axis is a whole number below 2**48, got {str(axis)[:40]}"
-            raise RemoteProtocolError(text)
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        text = f"tensor {name!r}: data is bytes or a frame's number, got {type(data).__name__}"
-        raise RemoteProtocolError(text)
-    tensor = Tensor(name, cast("str", dtype), tuple(shape), data)
-    check_data(tensor)
-    return tensor
+    return cast("Message", from_plain(cls, header))

@@ -44,22 +44,30 @@ def pack_header(header: object, what: str) -> bytes:
         raise LocalProtocolError(text) from error
 
 
-def unpack_header(packed: Buffer, longest_list: int = MAX_LIST_ITEMS) -> dict[str, Any]:
+def unpack_header(frame: Buffer, start: int, longest_list: int = MAX_LIST_ITEMS) -> dict[str, Any]:
     """Return the map that a header holds.
 
     Args:
-        packed: The header's frame without the envelope.
+        frame: The frame that the header is in.
+        start: Where in the frame it begins.
         longest_list: Items that one list may have.
 
     Raises:
         RemoteProtocolError: It is no map, or more than is ever needed.
     """
-    hooks = {}
-    if len(packed) > _COUNTED_BYTES:
-        count = _ItemCount()
-        hooks = {"list_hook": count.add_list, "object_hook": count.add_map}
     try:
-        header = _unpack(packed, ext_hook=_refuse_extension, max_array_len=longest_list, **hooks)
+        if len(frame) <= _COUNTED_BYTES:
+            # A copy: msgpack takes longer to look into a view than to copy this much.
+            header = _unpack(frame[start:], ext_hook=_refuse_extension, max_array_len=longest_list)
+        else:
+            count = _ItemCount()
+            header = _unpack(
+                memoryview(frame)[start:],
+                ext_hook=_refuse_extension,
+                list_hook=count.add_list,
+                object_hook=count.add_map,
+                max_array_len=longest_list,
+            )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         text = f"a header that can't be read as msgpack: {type(error).__name__}: {error}"
         raise RemoteProtocolError(text) from error
@@ -70,7 +78,7 @@ def unpack_header(packed: Buffer, longest_list: int = MAX_LIST_ITEMS) -> dict[st
 
 
 def find_id(packed: Buffer) -> int | None:
-    """Return the request id in a header, also in one that is cut off, too large or wrong further on; None if there is none.
+    """Return the request id in a header, also in one that is cut off, too large or wrong further on; None without one.
 
     Args:
         packed: The header's frame without the envelope; only its beginning is read.

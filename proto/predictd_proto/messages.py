@@ -12,9 +12,7 @@ from typing import Any
 
 from predictd_proto.checks import (
     check_int,
-    check_ints,
     check_number,
-    check_numbers,
     check_text,
     check_texts,
     check_tuple,
@@ -24,8 +22,28 @@ from predictd_proto.errors import PredictdError, error_from_code
 from predictd_proto.facts import check_facts, safe_facts, safe_text
 from predictd_proto.limits import DEFAULT_LIMITS, MAX_LIST_ITEMS, Limits
 from predictd_proto.metadata import ModelMetadata
+from predictd_proto.receipt import Receipt
 from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import MAX_NAME, Tensor
+
+__all__ = [
+    "MAX_ID",
+    "MAX_MESSAGE_TEXT",
+    "MAX_TEXT",
+    "MAX_VERSION",
+    "CancelRequest",
+    "ErrorResponse",
+    "Hello",
+    "Message",
+    "MetadataRequest",
+    "MetadataResponse",
+    "PredictRequest",
+    "PredictResponse",
+    "Receipt",
+    "StatusRequest",
+    "StatusResponse",
+    "Welcome",
+]
 
 MAX_ID = (1 << 63) - 1
 MAX_TEXT = 256
@@ -34,9 +52,7 @@ MAX_VERSION = 255
 
 _WELCOME_TEXTS = ("server_id", "server", "state")
 _CALLER_TEXTS = ("caller_class", "traceparent", "task_id")
-_RECEIPT_TEXTS = ("model", "closed_by")
-_RECEIPT_DURATIONS = ("queue_ms", "assemble_ms", "execute_ms", "split_ms")
-_RECEIPT_COUNTS = ("version", "batch_rows", "padding_rows", "batches", "queued_rows")
+_NO_CALLER = ("", "", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,50 +144,9 @@ class PredictRequest:
             check_text("signature", self.signature, MAX_TEXT)
         if self.timeout_ms is not None:
             check_number("timeout_ms", self.timeout_ms)
-        check_texts(_CALLER_TEXTS, (self.caller_class, self.traceparent, self.task_id), MAX_TEXT)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What the server did for one request.
-
-    Attributes:
-        model: The model's name.
-        version: The model version that answered.
-        queue_ms: From the request's arrival until its (first) batch was closed.
-        assemble_ms: Copying the batch together, for all batches that this request was in.
-        execute_ms: Running the graph, likewise.
-        split_ms: Cutting the outputs apart, likewise.
-        batch_rows: Rows of callers in the (last) batch, this request's among them.
-        padding_rows: Rows added to that batch to reach an allowed size.
-        batches: Batches that the request was cut into.
-        closed_by: Why the (last) batch left: "idle", "gathered", "full", "window" or "drain".
-        queued_rows: Rows waiting at the server when this answer left: its load.
-    """
-
-    model: str
-    version: int
-    queue_ms: float = 0.0
-    assemble_ms: float = 0.0
-    execute_ms: float = 0.0
-    split_ms: float = 0.0
-    batch_rows: int = 0
-    padding_rows: int = 0
-    batches: int = 1
-    closed_by: str = "idle"
-    queued_rows: int = 0
-
-    def __post_init__(self) -> None:
-        check_texts(_RECEIPT_TEXTS, (self.model, self.closed_by), MAX_TEXT)
-        durations = (self.queue_ms, self.assemble_ms, self.execute_ms, self.split_ms)
-        check_numbers(_RECEIPT_DURATIONS, durations)
-        counts = (self.version, self.batch_rows, self.padding_rows, self.batches, self.queued_rows)
-        check_ints(_RECEIPT_COUNTS, counts, 0, MAX_ID)
-
-    @property
-    def server_ms(self) -> float:
-        """All of the time the request spent in the server, in milliseconds."""
-        return self.queue_ms + self.assemble_ms + self.execute_ms + self.split_ms
+        caller = (self.caller_class, self.traceparent, self.task_id)
+        if caller != _NO_CALLER:
+            check_texts(_CALLER_TEXTS, caller, MAX_TEXT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,9 +60,7 @@ def serve(models: tuple[str, ...], config: str | None, **flags: str | None) -> N
     PATH is a .keras or .h5 file, a SavedModel directory, or a directory of them; NAME is the file's stem unless given.
     """
     try:
-        given = {
-            name: _parsed(name, text) for name, text in flags.items() if text is not None
-        }
+        given = {name: _parsed(name, text) for name, text in flags.items() if text is not None}
         settings = load_settings(flags=given, models=models, environ=os.environ, config=config)
         sys.exit(_serve(settings))
     except PredictdError as error:

@@ -186,7 +186,9 @@ class Core:
         if not request.is_over and request.deadline_s <= now:
             self.counters.requests_expired_total += 1
             waited_ms = (now - request.arrived_s) * 1000
-            text = f"{request.signature}: the request's time was up after {waited_ms:.0f} ms in the queue; it did not run"
+            text = (
+                f"{request.signature}: the request's time was up after {waited_ms:.0f} ms in the queue; it did not run"
+            )
             self._answer_error(request.peer, request.id, ExpiredInQueueError(text))
             self._close(request)
         if request.is_over:

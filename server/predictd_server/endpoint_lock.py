@@ -47,8 +47,8 @@ class EndpointLock:
                 _remove_stale(socket_file)
         except OSError as error:
             text = (
-                f"endpoint {self._endpoint}: can't use {error.filename or path.parent}: {error.strerror}; choose another "
-                "place with --endpoint or PREDICTD_ENDPOINT"
+                f"endpoint {self._endpoint}: can't use {error.filename or path.parent}: {error.strerror}; "
+                "choose another place with --endpoint or PREDICTD_ENDPOINT"
             )
             raise ConfigError(text) from error
 
@@ -64,14 +64,14 @@ class EndpointLock:
         self._file = None
 
     def _lock(self, path: Path) -> None:
-        assert self._file is not None  # noqa: S101  (opened by the only caller)
+        assert self._file is not None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
             text = (
-                f"endpoint {self._endpoint}: already served by process {owner}; stop that one, or give this one another "
-                "endpoint with --endpoint or PREDICTD_ENDPOINT"
+                f"endpoint {self._endpoint}: already served by process {owner}; stop that one, or give this one "
+                "another endpoint with --endpoint or PREDICTD_ENDPOINT"
             )
             raise ConfigError(text) from None
         if _is_listening(path):

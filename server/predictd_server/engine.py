@@ -1,6 +1,7 @@
 """The engine thread: runs the batches that are too long for the pump.
 
-Owns one thread that takes one batch at a time and hands its runs back. It never touches a socket: `wake` tells the pump.
+Owns one thread that takes one batch at a time and hands its runs back. It never touches a socket: `wake` tells the
+pump.
 """
 
 from __future__ import annotations

@@ -49,7 +49,13 @@ class Frontend:
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], *, endpoint: str, limits: Limits, counters: Counters, inline_s: float
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        *,
+        endpoint: str,
+        limits: Limits,
+        counters: Counters,
+        inline_s: float,
     ) -> None:
         self._endpoint = endpoint
         self._counters = counters
@@ -204,5 +210,3 @@ def bind_router(router: zmq.Socket[bytes], endpoint: str) -> None:
         raise ConfigError(text) from error
     finally:
         os.umask(before)
-
-

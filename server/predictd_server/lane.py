@@ -88,7 +88,7 @@ class Lane:
         size = allowed_size(self._sizes, rows) if self._sizes else rows
         return Batch(self.signature, parts, rows, size, self.shapes, self._reason(parts, rows, is_draining), now)
 
-    def _reason(self, parts: list[Part], rows: int, is_draining: bool) -> str:  # noqa: FBT001
+    def _reason(self, parts: list[Part], rows: int, is_draining: bool) -> str:
         if rows == self.max_rows and len(parts) > 1:
             return FULL
         if is_draining:

@@ -174,7 +174,7 @@ def _ready_metadata(
 
 def _log_ready(metadata: ModelMetadata) -> None:
     spec = metadata.signature()
-    assert spec is not None  # noqa: S101  (the default one is among them)
+    assert spec is not None
     inputs = ", ".join(f"{tensor.name} {tensor}" for tensor in spec.inputs)
     outputs = ", ".join(f"{tensor.name} {tensor}" for tensor in spec.outputs)
     _log.info(

@@ -72,9 +72,7 @@ class Pending:
 
     def _string_offsets(self, index: int) -> list[int]:
         if self._offsets is None:
-            self._offsets = [
-                string_row_offsets(tensor) if tensor.dtype == "string" else [] for tensor in self.tensors
-            ]
+            self._offsets = [string_row_offsets(tensor) if tensor.dtype == "string" else [] for tensor in self.tensors]
         return self._offsets[index]
 
 

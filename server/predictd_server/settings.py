@@ -102,7 +102,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", str, "", "Where to listen: ipc:///path or tcp://127.0.0.1:port (default: one socket per user)"),
     Setting("max_batch_size", int, 64, "Most rows in one run", 1, 65536),
     Setting("max_batch_bytes", int, 16 << 20, "Most input bytes in one run of several rows", 1, _MOST_BYTES),
-    Setting("batch_timeout_ms", float, 0.0, "Batch window: how long an idle engine waits for company, in ms", 0, 60_000),
+    Setting(
+        "batch_timeout_ms", float, 0.0, "Batch window: how long an idle engine waits for company, in ms", 0, 60_000
+    ),
     Setting("inline_ms", float, 2.0, "Runs expected to be shorter than this many ms run on the pump's thread", 0, 1000),
     Setting("max_queue_rows", int, 16384, "Rows that may wait; more are refused as overloaded", 1, _MOST_ROWS),
     Setting("max_queue_bytes", int, 1 << 30, "Bytes that admitted requests may hold", 1, _MOST_BYTES),
@@ -150,17 +152,17 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        inert: dict[str, str] = {}
         if self.batch_timeout_ms and self.max_batch_size == 1:
-            raise self._inert("batch_timeout_ms", "with max_batch_size = 1 no request ever waits for company")
+            inert["batch_timeout_ms"] = "with max_batch_size = 1 no request ever waits for company"
         if self.max_queue_rows < self.max_batch_size:
-            raise self._inert("max_batch_size", f"a queue of max_queue_rows = {self.max_queue_rows} never fills a batch")
+            inert["max_batch_size"] = f"a queue of max_queue_rows = {self.max_queue_rows} never fills a batch"
         if self.inline_ms >= self.stuck_after_s * 1000:
-            raise self._inert("inline_ms", f"a run of stuck_after_s = {self.stuck_after_s:g} ends the process")
-
-    def _inert(self, name: str, why: str) -> ConfigError:
-        origin = self.origins.get(name, "default")
-        text = f"{origin}: {name} = {getattr(self, name)} has no effect: {why}; remove it or change the other"
-        return ConfigError(text)
+            inert["inline_ms"] = f"a run of stuck_after_s = {self.stuck_after_s:g} ends the process"
+        for name, why in inert.items():
+            origin = self.origins.get(name, "default")
+            text = f"{origin}: {name} = {getattr(self, name)} has no effect: {why}; remove it or change the other"
+            raise ConfigError(text)
 
     @property
     def limits(self) -> Limits:

@@ -23,7 +23,7 @@ CONFIG_VARIABLE = "PREDICTD_CONFIG"
 MODELS_VARIABLE = "PREDICTD_MODELS"
 
 #: Variables of the same prefix that belong to other parts (clients, Celery workers, the demo).
-OTHER_PREFIXES = ("PREDICTD_BROKER_", "PREDICTD_RESULT_", "PREDICTD_CLIENT_", "PREDICTD_CELERY_")
+OTHER_PREFIXES = ("PREDICTD_BROKER_", "PREDICTD_RESULT_", "PREDICTD_CLIENT_", "PREDICTD_CELERY_", "PREDICTD_TASK_")
 
 
 def load_settings(

@@ -36,7 +36,8 @@ class DoublingRunner:
     def run(self, inputs: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         self.sizes.append(inputs[0].shape[0] if inputs[0].ndim else 0)
         if any((array == POISON).any() for array in inputs if array.dtype.kind == "f"):
-            raise ValueError("poisoned row")
+            text = "poisoned row"
+            raise ValueError(text)
         return [array if array.dtype.kind == "O" else array * 2 for array in inputs]
 
     def close(self) -> None:
@@ -96,7 +97,9 @@ class CoreBench:
 
     def send(self, request_id: int, *arrays: np.ndarray[Any, Any], peer: bytes = b"p", **fields: Any) -> None:
         tensors = tuple(Tensor.from_array(f"x{i}", array) for i, array in enumerate(arrays))
-        self.send_message(PredictRequest(id=request_id, model=fields.pop("model", "m"), tensors=tensors, **fields), peer)
+        self.send_message(
+            PredictRequest(id=request_id, model=fields.pop("model", "m"), tensors=tensors, **fields), peer
+        )
 
     def send_message(self, message: Message, peer: bytes = b"p") -> None:
         self.send_frames(encode(message), peer)

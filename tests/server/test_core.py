@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.server.fake_model import POISON, CoreBench, doubling_spec, rows, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from predictd_proto.errors import ServerDrainingError
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, Hello, StatusRequest, Welcome
 from predictd_proto.tensors import Tensor
+from tests.server.fake_model import POISON, CoreBench, doubling_spec, rows, served
 
 
 def test_a_request_is_answered_with_its_own_rows_and_a_receipt() -> None:

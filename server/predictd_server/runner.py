@@ -1,0 +1,90 @@
+"""The seam between the server and a model: what a loaded graph is to the rest of the daemon.
+
+Owns the protocol that every way of running a graph follows, and the records a load ends in. Knows numpy and the wire's
+specs only; TensorFlow stays behind it. Made on the loader thread; whoever runs a batch calls `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from predictd_proto.metadata import SignatureSpec
+
+Arrays = Sequence[NDArray[Any]]
+
+
+class Runner(Protocol):
+    """Runs one signature's graph.
+
+    Attributes:
+        kind: How it runs: "session", "session-v1" or "concrete-function".
+    """
+
+    kind: str
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Run the graph once.
+
+        Args:
+            inputs: In the order of `SignatureSpec.inputs`, of exactly its dtypes, C-contiguous and in the machine's
+                own byte order: TensorFlow reads the memory as it is. Memory aligned to 64 bytes is not copied.
+
+        Returns:
+            In the order of `SignatureSpec.outputs`. Read-only views of TensorFlow's memory, valid while they are held;
+            one may share an input's memory. Copy before that memory is used again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the graph's memory. Not while a run is on; closing twice is fine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSignature:
+    """One signature that can be run.
+
+    Attributes:
+        spec: Its inputs and outputs.
+        runner: Runs it. Signatures that are two names of one graph share a runner.
+        are_rows_independent: False when the loader saw a row's answer change with its neighbours (or answers that
+            have not one row per row). Rows of several requests must then not be merged, padded or split.
+        synthesise: Makes valid made-up inputs of a number of rows; None when the loader found none that the graph takes.
+    """
+
+    spec: SignatureSpec
+    runner: Runner
+    are_rows_independent: bool = True
+    synthesise: Callable[[int], Arrays] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model after its load.
+
+    Attributes:
+        signatures: By name.
+        default_signature: The name of the one to run when a request names none.
+        parameters: Number of weights; None when unknown.
+        digest: "sha256:..." of its file or directory.
+        source: Where it was loaded from.
+        weight_bytes: Size of the weights; None when unknown.
+        notes: What an operator should know about how it is served; often empty.
+    """
+
+    signatures: dict[str, LoadedSignature]
+    default_signature: str
+    parameters: int | None
+    digest: str
+    source: str
+    weight_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """Release every signature's graph. Not while a run is on; closing twice is fine."""
+        for signature in self.signatures.values():
+            signature.runner.close()

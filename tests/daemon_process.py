@@ -1,0 +1,120 @@
+"""A real daemon in a subprocess, as tests start, wait for, signal and end it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import predictd
+from predictd_proto.status import ServerStatus
+
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 30.0
+
+
+def clean_environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment without any predictd setting, with changes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREDICTD_")}
+    return {**kept, **changes}
+
+
+class DaemonProcess:
+    """`predictd serve` with some models, outside the checkout, with its log in a file.
+
+    Args:
+        directory: A private directory for its socket and log; short, since a socket's path is.
+        arguments: What to hand to `predictd serve`.
+        endpoint: Where it listens; None for a socket in the directory.
+    """
+
+    def __init__(self, directory: Path, *arguments: str, endpoint: str | None = None, **environment: str) -> None:
+        self.directory = directory
+        self.endpoint = endpoint or f"ipc://{directory}/p.sock"
+        self.arguments = arguments
+        self.environment = clean_environment(**environment)
+        self.log_path = directory / "daemon.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> DaemonProcess:
+        """Start it; wait until it is ready."""
+        command = [sys.executable, "-m", "predictd", "serve", "--endpoint", self.endpoint, *self.arguments]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.directory, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        if wait:
+            self.wait_until_ready()
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self.log_path.read_text(errors="replace")
+
+    def client(self, **options: object) -> predictd.Client:
+        """Return a client for it."""
+        return predictd.Client(self.endpoint, **options)  # type: ignore[arg-type]
+
+    def status(self) -> ServerStatus:
+        """Return its status."""
+        with self.client() as client:
+            return client.status()
+
+    def wait_until_ready(self) -> None:
+        """Wait until every model is loaded."""
+        assert self.process is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}:\n{self.log}"
+            try:
+                if self.status().is_ready:
+                    return
+            except predictd.PredictdError:
+                pass
+            time.sleep(0.05)
+        text = f"the daemon was not ready after {START_TIMEOUT_S} s:\n{self.log}"
+        raise AssertionError(text)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Wait for its end; return its exit code."""
+        assert self.process is not None
+        return self.process.wait(timeout_s)
+
+    def stop(self) -> int:
+        """End it in an orderly way; return its exit code."""
+        if self.process is None or self.process.poll() is not None:
+            return self.process.returncode if self.process else 0
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            text = f"the daemon did not stop on SIGTERM:\n{self.log}"
+            raise AssertionError(text) from None
+
+
+def short_directory() -> tempfile.TemporaryDirectory[str]:
+    """Return a temporary directory whose path is short enough for a socket."""
+    return tempfile.TemporaryDirectory(prefix="pd-", dir="/tmp")

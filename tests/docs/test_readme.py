@@ -1,0 +1,126 @@
+"""The README: its commands and code blocks are run word by word, and its tables are those of the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import predictd
+from predictd_proto.errors import ERROR_CLASSES, RetryableError
+from scripts.settings_table import with_table
+from tests.conftest import CHECKOUT
+from tests.daemon_process import clean_environment
+
+README = (CHECKOUT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def block(language: str, word: str) -> str:
+    """Return the only block of a language that holds a word."""
+    found = [text for kind, text in BLOCKS if kind == language and word in text]
+    assert len(found) == 1, f"{len(found)} blocks of {language} hold {word!r}"
+    return found[0]
+
+
+def test_every_block_is_known_to_these_tests() -> None:
+    kinds = sorted(kind for kind, _ in BLOCKS)
+    assert kinds == ["diff", "ini", "python", "python", "python", "python", "sh", "sh", "sh", "toml"]
+
+
+def test_the_settings_table_is_the_code_s() -> None:
+    assert with_table(README) == README, "run: python scripts/settings_table.py"
+
+
+def test_the_error_table_is_the_code_s() -> None:
+    section = README.split("## Errors and retries")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \| (yes|no) \|", section, flags=re.MULTILINE)
+    classes = {cls.__name__: cls for cls in ERROR_CLASSES.values()}
+    for names, retryable in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            assert issubclass(classes[name], RetryableError) == (retryable == "yes"), name
+            assert hasattr(predictd, name), name
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (CHECKOUT / target).exists(), target
+
+
+@pytest.fixture
+def workplace(run_directory: Path):
+    """A directory with the README's files, an environment as a user's, and processes that end with the test."""
+    for kind, text in BLOCKS:
+        named = re.match(r"# (\w+\.\w+)\n", text)
+        if kind in ("python", "toml") and named:
+            (run_directory / named[1]).write_text(text)
+    environment = clean_environment(XDG_RUNTIME_DIR=str(run_directory), TF_CPP_MIN_LOG_LEVEL="3")
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    started: list[subprocess.Popen] = []
+
+    def run(command: str) -> str:
+        done = subprocess.run(
+            ["bash", "-ec", command],
+            cwd=run_directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def start(command: str) -> subprocess.Popen:
+        started.append(subprocess.Popen(["bash", "-ec", f"exec {command}"], cwd=run_directory, env=environment))
+        return started[-1]
+
+    yield run, start, environment
+    for process in reversed(started):
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_the_quickstart_and_the_configuration_file_word_by_word(workplace) -> None:
+    run, start, _ = workplace
+    make, serve = block("sh", "predictd serve digits.keras").strip().splitlines()
+    run(make)
+    start(serve)
+    shown = run(block("sh", "predictd status --wait"))
+    assert "(1000, 10)" in shown
+    assert "digits" in shown
+    second = start("predictd serve --config predictd.toml --endpoint ipc://$XDG_RUNTIME_DIR/second.sock")
+    shown = run("predictd status --wait 60 --endpoint ipc://$XDG_RUNTIME_DIR/second.sock --json")
+    assert '"predictd.toml' in shown or "file predictd.toml" in shown
+    second.terminate()
+    assert second.wait(60) == 0
+
+
+@pytest.mark.integration
+@pytest.mark.redis
+@pytest.mark.slow
+def test_the_celery_section_word_by_word(workplace, redis_url: str) -> None:
+    run, start, environment = workplace
+    environment["PREDICTD_BROKER_URL"] = redis_url
+    run("python make_model.py")
+    start("predictd serve digits.keras")
+    run("predictd status --wait 60")
+    start(block("sh", "celery -A").strip())
+    assert "[[" in run("python enqueue.py")
+    tasks = Path(environment["XDG_RUNTIME_DIR"]) / "tasks.py"
+    tasks.write_text(tasks.read_text().replace("redis://127.0.0.1:6379/0", redis_url))
+    start("celery -A tasks worker --concurrency 2")
+    answer = run("python -c 'import tasks; print(tasks.classify.delay([0.0] * 64).get(timeout=60))'")
+    assert 0 <= int(answer) < 10
+
+
+def test_the_systemd_unit_names_what_there_is() -> None:
+    unit = block("ini", "ExecStart")
+    assert "predictd serve --config" in unit
+    assert "PREDICTD_ENDPOINT=ipc://" in unit

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from predictd_proto.errors import LocalProtocolError
+from predictd_proto.limits import MAX_LIST_ITEMS
 
 _SHOWN_CHARACTERS = 60
 _SHOWN_INT = 1 << 128
+_LONGEST_KEY = 1024
 
 
 def shown(value: object) -> str:
@@ -89,21 +91,19 @@ def check_tuple(name: str, value: object, element: type, most: int) -> None:
             refuse(name, f"a tuple of {element.__name__}", item)
 
 
-def check_mapping(name: str, value: object) -> None:
-    """Check for a mapping with text keys."""
-    if not isinstance(value, Mapping):
-        refuse(name, "a mapping", value)
+def check_mapping(name: str, value: object) -> Mapping[str, object]:
+    """Check for a mapping with text keys, and return it."""
+    if not isinstance(value, Mapping) or len(value) > MAX_LIST_ITEMS:
+        refuse(name, f"a mapping of at most {MAX_LIST_ITEMS} keys", value)
     for key in value:
         check_text(f"{name}, a key", key, _LONGEST_KEY)
+    return value
 
 
 def check_bool(name: str, value: object) -> None:
     """Check for True or False."""
     if type(value) is not bool:
         refuse(name, "True or False", value)
-
-
-_LONGEST_KEY = 1024
 
 
 def _name_of(value: object, names: tuple[str, ...], values: tuple[object, ...]) -> str:

@@ -6,15 +6,18 @@ Owns the check of such a map, and the way from any Python values to one. It know
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from predictd_proto.checks import check_int, check_mapping, check_text, refuse
+from predictd_proto.limits import MAX_LIST_ITEMS
 
 #: Deeper values are refused: nobody nests facts this far, and a peer must not make us recurse.
 MAX_FACTS_DEPTH = 16
 MAX_FACT_TEXT = 8192
+_MAX_KEY_TEXT = 256
 _LOWEST_INT, _HIGHEST_INT = -(1 << 63), (1 << 64) - 1
 
 
@@ -24,10 +27,8 @@ def check_facts(name: str, value: object, depth: int = 0) -> None:
     Raises:
         LocalProtocolError: It is something else, or nested too deep.
     """
-    check_mapping(name, value)
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_fact(f"{name}, {key[:64]!r}", item, depth + 1)
+    for key, item in check_mapping(name, value).items():
+        _check_fact(f"{name}, {key[:64]!r}", item, depth + 1)
 
 
 def _check_fact(name: str, value: object, depth: int) -> None:
@@ -40,6 +41,8 @@ def _check_fact(name: str, value: object, depth: int) -> None:
     elif isinstance(value, int):
         check_int(name, int(value), _LOWEST_INT, _HIGHEST_INT)
     elif isinstance(value, (list, tuple)):
+        if len(value) > MAX_LIST_ITEMS:
+            refuse(name, f"a list of at most {MAX_LIST_ITEMS} items", value)
         for item in value:
             _check_fact(name, item, depth + 1)
     elif isinstance(value, Mapping):
@@ -54,8 +57,9 @@ def safe_text(text: str, most: int) -> str:
 
 
 def safe_facts(facts: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
-    """Return a mapping that `check_facts` accepts; what has no form in JSON becomes its text. Never raises."""
-    return {safe_text(_text_of(key), 256): _safe_fact(value, depth + 1) for key, value in facts.items()}
+    """Return a mapping that `check_facts` accepts: cut, and with text for what has no form in JSON. Never raises."""
+    items = islice(facts.items(), MAX_LIST_ITEMS)
+    return {safe_text(_text_of(key), _MAX_KEY_TEXT): _safe_fact(value, depth + 1) for key, value in items}
 
 
 def _safe_fact(value: object, depth: int) -> Any:
@@ -68,7 +72,7 @@ def _safe_fact(value: object, depth: int) -> Any:
     if depth < MAX_FACTS_DEPTH and isinstance(value, Mapping):
         return safe_facts(value, depth)
     if depth < MAX_FACTS_DEPTH and isinstance(value, (list, tuple, set, frozenset)):
-        return [_safe_fact(item, depth + 1) for item in value]
+        return [_safe_fact(item, depth + 1) for item in islice(value, MAX_LIST_ITEMS)]
     return safe_text(_text_of(value), MAX_FACT_TEXT)
 
 

@@ -106,8 +106,8 @@ def decode(frames: Sequence[Buffer], limits: Limits = DEFAULT_LIMITS) -> Message
             frames = [as_bytes(frame) for frame in frames]
             break
     cls = _check_envelope(frames, limits)
-    longest_list = max(MAX_LIST_ITEMS, limits.max_tensors)
-    header = unpack_header(frames[0], ENVELOPE_BYTES, longest_list)
+    most_items = max(MAX_LIST_ITEMS, limits.max_tensors)
+    header = unpack_header(frames[0], ENVELOPE_BYTES, most_items)
     try:
         return _message_of(cls, header, frames, limits)
     except KeyError as error:
@@ -126,7 +126,7 @@ def request_id_of(frames: Sequence[Buffer]) -> int | None:
     if not frames:
         return None
     first = as_bytes(frames[0])
-    return find_id(first[ENVELOPE_BYTES:]) if first[: len(MARKER)] == MARKER else None
+    return find_id(memoryview(first)[ENVELOPE_BYTES:]) if first[: len(MARKER)] == MARKER else None
 
 
 def encoded_bytes(frames: Sequence[Buffer]) -> int:

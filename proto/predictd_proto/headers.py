@@ -44,13 +44,13 @@ def pack_header(header: object, what: str) -> bytes:
         raise LocalProtocolError(text) from error
 
 
-def unpack_header(frame: Buffer, start: int, longest_list: int = MAX_LIST_ITEMS) -> dict[str, Any]:
+def unpack_header(frame: Buffer, start: int, most_items: int = MAX_LIST_ITEMS) -> dict[str, Any]:
     """Return the map that a header holds.
 
     Args:
         frame: The frame that the header is in.
         start: Where in the frame it begins.
-        longest_list: Items that one list may have.
+        most_items: Items of one list, and keys of one map.
 
     Raises:
         RemoteProtocolError: It is no map, or more than is ever needed.
@@ -58,7 +58,12 @@ def unpack_header(frame: Buffer, start: int, longest_list: int = MAX_LIST_ITEMS)
     try:
         if len(frame) <= _COUNTED_BYTES:
             # A copy: msgpack takes longer to look into a view than to copy this much.
-            header = _unpack(frame[start:], ext_hook=_refuse_extension, max_array_len=longest_list)
+            header = _unpack(
+                frame[start:],
+                ext_hook=_refuse_extension,
+                max_array_len=most_items,
+                max_map_len=most_items,
+            )
         else:
             count = _ItemCount()
             header = _unpack(
@@ -66,7 +71,8 @@ def unpack_header(frame: Buffer, start: int, longest_list: int = MAX_LIST_ITEMS)
                 ext_hook=_refuse_extension,
                 list_hook=count.add_list,
                 object_hook=count.add_map,
-                max_array_len=longest_list,
+                max_array_len=most_items,
+                max_map_len=most_items,
             )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         text = f"a header that can't be read as msgpack: {type(error).__name__}: {error}"

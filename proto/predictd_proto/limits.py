@@ -19,8 +19,8 @@ MAX_RANK = 32
 #: Longest axis. Whole numbers of this size are exact in every language, a double's 53 bits included.
 MAX_AXIS = (1 << 48) - 1
 
-#: Items of one list in a header, unless more tensors are allowed. A reader allocates a list from its announced length:
-#: a thousand nested lists that each claim this many items cost 8 MB, and 3 KB to send.
+#: Items of one list and keys of one map in a header, unless more tensors are allowed. A reader allocates a list from
+#: its announced length: a thousand nested lists that each claim this many items cost 8 MB, and 3 KB to send.
 MAX_LIST_ITEMS = 1024
 
 #: Maps, lists, and what they hold, in one header. The smallest item is one byte on the wire and some 64 in memory.

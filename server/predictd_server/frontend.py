@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from time import monotonic
 
 import zmq
@@ -32,6 +33,10 @@ IDLE_TURN_MS = 1000
 
 #: What was sent has this long to leave after the socket is closed.
 LINGER_MS = 1000
+
+#: The socket stays open for this long after the last reply: a client's libzmq throws away what its caller has not read
+#: yet when it sees the connection end, the reply with it.
+GRACE_S = 0.5
 
 
 class Frontend:
@@ -63,6 +68,7 @@ class Frontend:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = router_socket(context, limits)
         self._drain_until_s: float | None = None
+        self._last_sent_s = 0.0
         self._thread: threading.Thread | None = None
         self.beat_s = monotonic()
 
@@ -112,7 +118,7 @@ class Frontend:
                 self._send(core)
                 if not has_received and not has_run:
                     self._wait(poller, core, engine)
-            self._send(core)
+            time.sleep(max(0.0, self._last_sent_s + GRACE_S - monotonic()))
         finally:
             self._socket.close(LINGER_MS)
 
@@ -147,6 +153,8 @@ class Frontend:
 
     def _send(self, core: Core) -> None:
         replies, core.replies = core.replies, []
+        if replies:
+            self._last_sent_s = monotonic()
         send = self._socket.send
         for peer, frames in replies:
             try:

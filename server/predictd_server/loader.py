@@ -85,10 +85,11 @@ class Loader:
         return ServedModel(_metadata(file, FAILED, error=reason))
 
     def _load_or_raise(self, file: ModelFile) -> ServedModel:
+        self._start_runtime()
+        # After the runtime: both import TensorFlow, whose settings can't be changed any more then.
         from predictd_server.tensorflow.loading import load_model
         from predictd_server.tensorflow.warmup import warm_up
 
-        self._start_runtime()
         before_bytes, started = resident_bytes(), monotonic()
         loaded = load_model(file, self._settings.ladder)
         loaded_at = monotonic()
@@ -127,7 +128,7 @@ class Loader:
         served: dict[str, ServedSignature] = {}
         for name, signature in loaded.signatures.items():
             sizes: tuple[int, ...] = ()
-            if is_mergeable(signature.spec):
+            if signature.are_rows_independent and is_mergeable(signature.spec):
                 sizes = within_bytes(self._settings.ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
             served[name] = ServedSignature(file.name, FIRST_VERSION, signature.spec, signature.runner, sizes)
         if not served:

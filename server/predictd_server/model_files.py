@@ -1,7 +1,7 @@
 """Model files: from `[NAME=]PATH` to the files and directories to load, checked as far as that is cheap.
 
-Owns names, endings and the look at a file's first bytes. It imports no TensorFlow and loads nothing. Main thread, before
-anything else starts.
+Owns names, endings, digests and the look at a file's first bytes. It imports no TensorFlow and loads nothing. Main
+thread, before anything else starts; digests are made on the loader thread.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def digest_of(path: Path) -> str:
     files = [file for file in path.rglob("*") if file.is_file()]
     for file in sorted(files, key=lambda file: file.relative_to(path).as_posix()):
         # Name and size keep files apart: moving bytes from one to the next is another tree.
-        digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        entry = f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0"
+        digest.update(entry.encode("utf-8", "surrogateescape"))
         _feed(digest, file)
     return f"sha256:{digest.hexdigest()}"
 

@@ -53,7 +53,7 @@ class LoadedSignature:
         runner: Runs it. Signatures that are two names of one graph share a runner.
         are_rows_independent: False when the loader saw a row's answer change with its neighbours (or answers that
             have not one row per row). Rows of several requests must then not be merged, padded or split.
-        synthesise: Makes valid made-up inputs of a number of rows; None when the loader found none that the graph takes.
+        synthesise: Makes valid made-up inputs of a number of rows; None when the graph takes none that were tried.
     """
 
     spec: SignatureSpec

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 #: Weight of the newest run in a size's expected duration.
 COST_WEIGHT = 0.1
 
+#: A run that takes this many seconds and this many times what was expected is a surprise: the model's time depends on
+#: its input. It is remembered for hundreds of runs, since a long run on the pump's thread keeps everybody waiting.
+SURPRISE_S = 0.05
+SURPRISE_TIMES = 10
+SURPRISE_KEPT = 0.99
+
 
 @dataclass(slots=True, eq=False)
 class ServedSignature:
@@ -32,7 +38,8 @@ class ServedSignature:
         spec: Inputs and outputs.
         runner: Runs the graph.
         sizes: Allowed batch sizes, ascending; empty when rows of several requests can't share a run.
-        costs_s: Expected seconds of a run, by batch size.
+        costs_s: Mean seconds of a run, by batch size.
+        surprise_s: What runs of any size may unexpectedly take; fades with every run that doesn't.
     """
 
     model: str
@@ -41,6 +48,7 @@ class ServedSignature:
     runner: Runner
     sizes: tuple[int, ...]
     costs_s: dict[int, float] = field(default_factory=dict)
+    surprise_s: float = 0.0
     input_names: tuple[str, ...] = field(init=False)
     has_free_axes: bool = field(init=False)
 
@@ -55,11 +63,15 @@ class ServedSignature:
 
     def expected_s(self, size: int) -> float:
         """Return the expected duration of a run in seconds; infinite for a size that never ran."""
-        return self.costs_s.get(size, math.inf)
+        return max(self.costs_s.get(size, math.inf), self.surprise_s)
 
     def observe(self, size: int, seconds: float) -> None:
         """Take the duration of a run into account."""
         before = self.costs_s.get(size)
+        self.surprise_s *= SURPRISE_KEPT
+        if before is not None and seconds > max(SURPRISE_S, SURPRISE_TIMES * before):
+            self.surprise_s = max(self.surprise_s, seconds)
+            return
         self.costs_s[size] = seconds if before is None else before + COST_WEIGHT * (seconds - before)
 
     def check(self, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], int]:

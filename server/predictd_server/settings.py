@@ -109,7 +109,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_queue_rows", int, 16384, "Rows that may wait; more are refused as overloaded", 1, _MOST_ROWS),
     Setting("max_queue_bytes", int, 1 << 30, "Bytes that admitted requests may hold", 1, _MOST_BYTES),
     Setting("max_request_bytes", int, 1 << 30, "Largest request in bytes", 1024, _MOST_BYTES),
-    Setting("max_request_rows", int, 1 << 20, "Largest request in rows", 1, _MOST_ROWS),
+    Setting("max_rows", int, 1 << 20, "Largest request in rows", 1, _MOST_ROWS),
     Setting("max_timeout_ms", float, 300_000.0, "Longest that a request may wait, in ms", 1, 86_400_000),
     Setting("drain_timeout_s", float, 20.0, "On SIGTERM: how long to finish what was admitted, in s", 0, 3600),
     Setting("stuck_after_s", float, 120.0, "A run longer than this ends the process (exit code 70), in s", 1, 86_400),
@@ -139,7 +139,7 @@ class Settings:
     max_queue_rows: int = BY_NAME["max_queue_rows"].default
     max_queue_bytes: int = BY_NAME["max_queue_bytes"].default
     max_request_bytes: int = BY_NAME["max_request_bytes"].default
-    max_request_rows: int = BY_NAME["max_request_rows"].default
+    max_rows: int = BY_NAME["max_rows"].default
     max_timeout_ms: float = BY_NAME["max_timeout_ms"].default
     drain_timeout_s: float = BY_NAME["drain_timeout_s"].default
     stuck_after_s: float = BY_NAME["stuck_after_s"].default
@@ -167,7 +167,7 @@ class Settings:
     @property
     def limits(self) -> Limits:
         """What one message may hold."""
-        return Limits(max_request_bytes=self.max_request_bytes, max_rows=self.max_request_rows)
+        return Limits(max_request_bytes=self.max_request_bytes, max_rows=self.max_rows)
 
     @property
     def ladder(self) -> tuple[int, ...]:

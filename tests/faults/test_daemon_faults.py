@@ -32,6 +32,14 @@ def sleep_for(seconds: float) -> np.ndarray:
     return np.array([SLEEP_BASE + seconds], np.float32)
 
 
+def served_sleeper(start_daemon, models, *arguments: str, **options):
+    """Return a daemon and a client of the sleeper, after one long run: the next ones go to the engine's thread."""
+    daemon = start_daemon(models / "sleeper", *arguments)
+    client = daemon.client(retries=None, **options)
+    client.predict("sleeper", sleep_for(0.5))
+    return daemon, client
+
+
 def in_thread(call) -> tuple[threading.Thread, list]:
     results: list = []
 
@@ -101,8 +109,7 @@ def test_server_and_client_meet_with_no_settings_at_all(models, run_directory, d
 
 
 def test_killed_with_requests_in_flight_callers_are_told_and_go_on_after_the_restart(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sleeper")
-    client = daemon.client(timeout_ms=60_000, retries=None)
+    daemon, client = served_sleeper(start_daemon, models, timeout_ms=60_000)
     threads = [in_thread(lambda: client.predict("sleeper", sleep_for(30))) for _ in range(3)]
     wait_until(lambda: daemon.status().running_ms > 0)
     daemon.kill()
@@ -110,7 +117,7 @@ def test_killed_with_requests_in_flight_callers_are_told_and_go_on_after_the_res
         thread.join(10)
         assert isinstance(results[0], errors.ServerLostError), results
     daemon.start()
-    assert client.predict("sleeper", sleep_for(0)).outputs["slept"].shape == (1,)
+    assert client.predict("sleeper", sleep_for(0)).outputs.shape == (1,)
 
 
 def test_a_retrying_caller_does_not_notice_a_restart(start_daemon, models) -> None:
@@ -272,8 +279,7 @@ def test_a_client_that_is_gone_before_its_answer_costs_one_counter(start_daemon,
 
 
 def test_sigterm_finishes_what_was_admitted_refuses_the_rest_and_exits_0(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sleeper")
-    client = daemon.client(retries=None)
+    daemon, client = served_sleeper(start_daemon, models)
     running, results = in_thread(lambda: client.predict("sleeper", sleep_for(2)))
     wait_until(lambda: daemon.status().running_ms > 0)
     daemon.signal(signal.SIGTERM)
@@ -286,8 +292,7 @@ def test_sigterm_finishes_what_was_admitted_refuses_the_rest_and_exits_0(start_d
 
 
 def test_a_drain_has_an_end_and_what_is_left_gets_a_retryable_error(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sleeper", "--drain-timeout-s", "1")
-    client = daemon.client(retries=None)
+    daemon, client = served_sleeper(start_daemon, models, "--drain-timeout-s", "1")
     calls = [in_thread(lambda: client.predict("sleeper", sleep_for(4))) for _ in range(2)]
     wait_until(lambda: daemon.status().running_ms > 0)
     daemon.signal(signal.SIGTERM)
@@ -298,8 +303,7 @@ def test_a_drain_has_an_end_and_what_is_left_gets_a_retryable_error(start_daemon
 
 
 def test_status_and_metadata_answer_while_a_long_batch_runs(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sleeper")
-    client = daemon.client()
+    daemon, client = served_sleeper(start_daemon, models)
     thread, results = in_thread(lambda: client.predict("sleeper", sleep_for(3)))
     wait_until(lambda: daemon.status().running_ms > 0)
     status = daemon.status()
@@ -320,8 +324,7 @@ def test_a_run_that_never_ends_ends_the_process_for_the_supervisor(start_daemon,
 
 
 def test_a_full_queue_refuses_with_the_time_to_come_back(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sleeper", "--max-queue-rows", "64")
-    client = daemon.client(retries=None)
+    daemon, client = served_sleeper(start_daemon, models, "--max-queue-rows", "64")
     running, _ = in_thread(lambda: client.predict("sleeper", sleep_for(2)))
     wait_until(lambda: daemon.status().running_ms > 0)
     waiting, results = in_thread(lambda: client.predict("sleeper", np.full(64, SLEEP_BASE, np.float32)))

@@ -43,9 +43,8 @@ def test_each_row_gets_the_answer_that_keras_gives(mlp, digits) -> None:
         lambda x: x.astype(">f4"),
         lambda x: x.astype("float64"),
         lambda x: x.tolist(),
-        lambda x: memoryview(np.ascontiguousarray(x)),
     ],
-    ids=["fortran", "strided", "negative strides", "big-endian", "float64", "list", "memoryview"],
+    ids=["fortran", "strided", "negative strides", "big-endian", "float64", "list"],
 )
 def test_remote_model_takes_any_layout_and_casts_as_keras_does(mlp, digits, form) -> None:
     x, y = digits
@@ -164,5 +163,5 @@ def test_a_gigabyte_is_answered_or_refused_with_a_reason(daemon) -> None:
     answer = predictd.RemoteModel("mlp", endpoint=daemon.endpoint, timeout_ms=110_000).predict(x)
     assert answer.shape == (rows, 10)
     np.testing.assert_allclose(answer, np.broadcast_to(answer[0], answer.shape), rtol=1e-4, atol=1e-6)
-    with daemon.client() as client, pytest.raises(errors.RequestTooLargeError, match="max_request"):
+    with daemon.client() as client, pytest.raises(errors.RequestTooLargeError, match="max_rows"):
         client.predict("mlp", x)

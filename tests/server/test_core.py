@@ -343,3 +343,16 @@ def test_control_messages_on_the_data_socket_are_sent_elsewhere() -> None:
     bench = CoreBench()
     bench.send_message(StatusRequest(id=5))
     assert "control socket" in bench.error(5).message
+
+
+def test_a_model_that_surprised_with_a_long_run_is_expected_to_do_so_again_for_a_while() -> None:
+    signature = CoreBench().registry.find("m", None, None)
+    signature.observe(1, 0.001)
+    signature.observe(1, 3.0)
+    assert signature.expected_s(1) == 3.0
+    for _ in range(100):
+        signature.observe(1, 0.001)
+    assert signature.expected_s(1) > 0.5
+    for _ in range(1000):
+        signature.observe(1, 0.001)
+    assert signature.expected_s(1) == pytest.approx(0.001, rel=0.2)

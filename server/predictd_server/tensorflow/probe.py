@@ -26,9 +26,8 @@ from predictd_server.runner import Arrays
 FREE_LENGTHS = (16, 64, 224, 1)
 #: A PNG image of one grey pixel: what a graph that decodes images takes where a text is asked for.
 _PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
-    "3a7e9b550000000a49444154789c6368000000820081"
-    "77cd72b60000000049454e44ae426082"
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
 )
 _WORDS = np.array([b"alpha", b"beta gamma", b"delta", b"epsilon zeta eta"], dtype=object)
 
@@ -57,10 +56,7 @@ class Probe:
     free_length: int
 
     def inputs(self, rows: int, seed: int = 0) -> list[NDArray[Any]]:
-        """Return inputs of a number of rows; where axis 0 is fixed it keeps its length. One seed gives the same values.
-
-        The first rows of a longer probe are the rows of a shorter one.
-        """
+        """Return inputs of a number of rows (a fixed axis 0 keeps its length). One seed gives the same values."""
         return [self._input(spec, rows, seed + index) for index, spec in enumerate(self.specs)]
 
     def _input(self, spec: TensorSpec, rows: int, seed: int) -> NDArray[Any]:
@@ -96,16 +92,16 @@ def find_probe(run: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec], row
         rows: Rows to try with.
 
     Raises:
-        Exception: What the graph raised for the first probe, when it took none.
+        Exception: What the graph raised for zeros, when it took no probe at all.
     """
-    first_error: Exception | None = None
+    errors: dict[Probe, Exception] = {}
     infinite: Probed | None = None
     for probe in _probes(tuple(specs)):
         inputs = probe.inputs(rows)
         try:
             outputs = run(inputs)
         except Exception as error:
-            first_error = first_error or error
+            errors[probe] = error
             continue
         found = Probed(probe, inputs, outputs)
         if all(_is_finite(output) for output in outputs):
@@ -113,8 +109,7 @@ def find_probe(run: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec], row
         infinite = infinite or found
     if infinite is not None:
         return infinite
-    assert first_error is not None
-    raise first_error
+    raise next(error for probe, error in errors.items() if probe.fill is Fill.ZEROS)
 
 
 def row_bytes(specs: Sequence[TensorSpec], free_length: int = FREE_LENGTHS[0]) -> int:
@@ -160,8 +155,10 @@ def _numpy_dtype(dtype: str) -> np.dtype[Any]:
     if dtype == BFLOAT16:
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return NUMPY_DTYPES[dtype].newbyteorder("=")
+        short: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return short
+    native: np.dtype[Any] = NUMPY_DTYPES[dtype].newbyteorder("=")
+    return native
 
 
 def _is_finite(output: NDArray[Any]) -> bool:

@@ -74,6 +74,7 @@ def configure(settings: RuntimeSettings) -> None:
 def describe() -> dict[str, Any]:
     """Return the settings in effect and the devices found, as `status` shows them. Starts TensorFlow's devices."""
     import tensorflow as tf
+
     settings = _started[0] if _started else RuntimeSettings()
     threading = tf.config.threading
     return {

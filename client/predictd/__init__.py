@@ -1,0 +1,108 @@
+"""predictd: ask a process that owns a Keras/TensorFlow graph, from anywhere, without importing TensorFlow.
+
+    import predictd
+
+    model = predictd.RemoteModel("digits")      # in place of keras.models.load_model("digits.keras")
+    model.predict(x)
+
+    client = predictd.Client()                  # for the rest: receipts, versions, signatures, status
+    client.predict("digits", x).receipt
+
+Importing opens nothing, nor does making a client or a model: both may be made at import, before any fork.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from predictd.client import Client
+from predictd.prediction import Prediction
+from predictd.remote_model import RemoteModel
+from predictd.retries import Retries
+from predictd_proto.errors import (
+    ConfigError,
+    DeadlineExceededError,
+    ExpiredInQueueError,
+    InternalServerError,
+    InvalidRequestError,
+    LocalProtocolError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ModelNotReadyError,
+    OverloadedError,
+    PredictdError,
+    PredictionError,
+    ProtocolError,
+    ProtocolVersionError,
+    RemoteError,
+    RemoteProtocolError,
+    RequestCancelledError,
+    RequestTooLargeError,
+    RetryableError,
+    ServerDrainingError,
+    ServerLostError,
+    ServerUnavailableError,
+    SignatureNotFoundError,
+    TensorMismatchError,
+    TransportError,
+    VersionNotFoundError,
+)
+from predictd_proto.messages import Receipt
+from predictd_proto.metadata import ModelMetadata, SignatureSpec
+from predictd_proto.status import ServerStatus
+from predictd_proto.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    __version__: str
+
+__all__ = [
+    "Client",
+    "ConfigError",
+    "DeadlineExceededError",
+    "ExpiredInQueueError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "LocalProtocolError",
+    "ModelLoadError",
+    "ModelMetadata",
+    "ModelNotFoundError",
+    "ModelNotReadyError",
+    "OverloadedError",
+    "PredictdError",
+    "Prediction",
+    "PredictionError",
+    "ProtocolError",
+    "ProtocolVersionError",
+    "Receipt",
+    "RemoteError",
+    "RemoteModel",
+    "RemoteProtocolError",
+    "RequestCancelledError",
+    "RequestTooLargeError",
+    "Retries",
+    "RetryableError",
+    "ServerDrainingError",
+    "ServerLostError",
+    "ServerStatus",
+    "ServerUnavailableError",
+    "SignatureNotFoundError",
+    "SignatureSpec",
+    "TensorMismatchError",
+    "TensorSpec",
+    "TransportError",
+    "VersionNotFoundError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        # On demand: importlib.metadata takes a third as long as the whole of this package.
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("predictd")
+        except PackageNotFoundError:
+            return "0+unknown"
+    text = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(text)

@@ -1,0 +1,300 @@
+"""The client: what a program calls.
+
+Owns the public calls, their time-outs and their retries. Everything that belongs to an endpoint is the link's. A client
+may be made anywhere (at import, before a fork) and used by any number of threads and in every child process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from predictd.call import Call, Question
+from predictd.catalogue import Key, Plan, choose_version, unknown_model
+from predictd.deadline import Deadline, check_timeout_ms
+from predictd.link import Link
+from predictd.prediction import Prediction
+from predictd.retries import Answer, Retries
+from predictd.wording import restated, seconds_text
+from predictd_proto.endpoints import Endpoint, default_endpoint
+from predictd_proto.errors import (
+    ModelNotFoundError,
+    ModelNotReadyError,
+    PredictdError,
+    RetryableError,
+    ServerUnavailableError,
+)
+from predictd_proto.messages import PredictResponse
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from predictd_proto.limits import Limits
+    from predictd_proto.metadata import ModelMetadata
+    from predictd_proto.status import ServerStatus
+
+DEFAULT_TIMEOUT_MS = 30_000.0
+DEFAULT_CONNECT_TIMEOUT_MS = 5_000.0
+
+#: Between two looks at a server that is not ready yet.
+_READY_PAUSE_MS = 100
+
+
+class Client:
+    """Asks a predictd server.
+
+    Making a client opens nothing: no socket, no thread, no file. It connects at its first call, in the process that
+    makes the call, and notices a fork by itself. It pickles as its arguments.
+
+    Args:
+        endpoint: Where the server listens: `ipc:///absolute/path` or `tcp://host:port`. None for the environment's
+            `PREDICTD_ENDPOINT`, else the user's own socket; that is looked up at the first call.
+        timeout_ms: What a call may take, if it doesn't say otherwise: connecting, retries and all, in milliseconds.
+        connect_timeout_ms: What finding the server may take of that.
+        retries: How calls are repeated within their time; None for never.
+
+    Raises:
+        ConfigError: An argument is wrong.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        timeout_ms: float = DEFAULT_TIMEOUT_MS,
+        connect_timeout_ms: float = DEFAULT_CONNECT_TIMEOUT_MS,
+        retries: Retries | None = Retries(),  # noqa: B008  (immutable)
+    ) -> None:
+        self._endpoint = endpoint
+        self._timeout_ms = check_timeout_ms("timeout_ms", timeout_ms)
+        self._connect_timeout_ms = check_timeout_ms("connect_timeout_ms", connect_timeout_ms)
+        self._retries = retries
+        self._link: Link | None = None if endpoint is None else self._new_link(Endpoint.parse(endpoint))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (self._endpoint, self._timeout_ms, self._connect_timeout_ms, self._retries))
+
+    def __repr__(self) -> str:
+        where = str(self._link.endpoint) if self._link is not None else "default endpoint"
+        return f"<predictd.Client {where}, time-out {seconds_text(self._timeout_ms)}>"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Where the server is looked for."""
+        return str(self._link_here().endpoint)
+
+    @property
+    def timeout_ms(self) -> float:
+        """What a call may take, if it doesn't say otherwise, in milliseconds."""
+        return self._timeout_ms
+
+    def close(self) -> None:
+        """Close the idle connections. A later call opens new ones, so this is never a mistake."""
+        if self._link is not None:
+            self._link.close()
+
+    def predict(  # noqa: PLR0913  (each is a word on the wire)
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: int | str | None = None,
+        signature: str | None = None,
+        timeout_ms: float | None = None,
+        cast: bool = False,
+        caller_class: str = "",
+        traceparent: str = "",
+        task_id: str = "",
+    ) -> Prediction:
+        """Run a model on some rows.
+
+        Args:
+            model: The model's name.
+            inputs: An array whose axis 0 counts the rows, e.g. float32[rows, 224, 224, 3]; for several inputs a list or
+                dict of them as the model takes them, or a dict by tensor name. Lists of Python numbers become arrays.
+            version: A version number, a label, or None for the latest that is ready.
+            signature: The signature's name; None for the model's default.
+            timeout_ms: What this call may take, in milliseconds; None for the client's time-out.
+            cast: Cast inputs of another dtype to the model's; without it they are refused.
+            caller_class: Which kind of caller this is, for fair sharing ("interactive", a queue's name).
+            traceparent: W3C trace context to pass on.
+            task_id: The Celery task's id, for the server's log.
+
+        Returns:
+            The outputs, nested as the model gives them, and the receipt.
+
+        Raises:
+            TensorMismatchError: A tensor's name, dtype or shape is not what the model takes.
+            ModelNotFoundError, VersionNotFoundError, SignatureNotFoundError: There is no such thing.
+            RequestTooLargeError: The request is over one of the server's limits.
+            ServerUnavailableError: Nobody answers at the endpoint.
+            ServerLostError: The server went away with the request and didn't come back in time.
+            OverloadedError, ModelNotReadyError, ServerDrainingError: It was so until the time was up.
+            DeadlineExceededError: The time is up.
+            PredictionError: The model raised for this request.
+        """
+        caller = (caller_class, traceparent, task_id)
+        question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
+        answer, plan = self.ask(question, self.deadline(timeout_ms))
+        return Prediction(plan.outputs(answer.tensors), answer.receipt)
+
+    def models(self, model: str | None = None, *, timeout_ms: float | None = None) -> tuple[ModelMetadata, ...]:
+        """Return what is served, one entry per model version, newest version first.
+
+        Args:
+            model: Only this one's versions.
+            timeout_ms: What the call may take, in milliseconds.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            ServerUnavailableError: Nobody answers at the endpoint.
+            DeadlineExceededError: The time is up.
+        """
+        deadline = self.deadline(timeout_ms)
+        found = self._repeated(lambda: self._link_here().models(model, deadline), deadline)
+        if model is not None and not any(metadata.name == model for metadata in found):
+            raise unknown_model(found, model)
+        return tuple(sorted(found, key=lambda metadata: (metadata.name, -metadata.version)))
+
+    def metadata(
+        self, model: str, version: int | str | None = None, *, timeout_ms: float | None = None
+    ) -> ModelMetadata:
+        """Return what a model version is: signatures, batch sizes, parameters. Remembered until the server changes.
+
+        Args:
+            model: The model's name.
+            version: A version number, a label, or None for the latest that is ready.
+            timeout_ms: What the call may take, in milliseconds.
+
+        Raises:
+            ModelNotFoundError, VersionNotFoundError: There is no such thing.
+            ModelNotReadyError: It was still loading when the time was up.
+            ServerUnavailableError: Nobody answers at the endpoint.
+        """
+        return self.plan((model, version, None), self.deadline(timeout_ms))[0].metadata
+
+    def status(self, *, timeout_ms: float | None = None) -> ServerStatus:
+        """Return how the server is. Answered off the engine's thread: a busy server answers too.
+
+        Args:
+            timeout_ms: What the call may take, in milliseconds.
+
+        Raises:
+            ServerUnavailableError: Nobody answers at the endpoint.
+            DeadlineExceededError: The time is up.
+        """
+        return self._link_here().status(self.deadline(timeout_ms))
+
+    def wait_until_ready(
+        self, timeout_s: float = 60.0, *, model: str | None = None, sleep: Callable[[float], object] = time.sleep
+    ) -> ServerStatus:
+        """Wait until the server takes requests, and return its status.
+
+        Args:
+            timeout_s: How long to wait, in seconds.
+            model: Wait until this model is ready, even if others are not.
+            sleep: Waits for seconds between two looks.
+
+        Raises:
+            ServerUnavailableError: Nobody answered in that time.
+            ModelNotReadyError: Somebody did, but was not ready.
+            ModelNotFoundError: The server is ready, but has no such model.
+            ModelLoadError: That model could not be loaded.
+            ProtocolError: What answers is no predictd, or one of another protocol.
+        """
+        deadline = Deadline(check_timeout_ms("timeout_s * 1000", timeout_s * 1000))
+        while True:
+            try:
+                status = self._link_here().status(deadline)
+                return _checked_ready(status, model)
+            except RetryableError as error:
+                if deadline.remaining_ms <= _READY_PAUSE_MS:
+                    raise _not_ready_in_time(error, deadline) from error
+            sleep(_READY_PAUSE_MS / 1000)
+
+    # What `RemoteModel` builds on.
+
+    def deadline(self, timeout_ms: float | None) -> Deadline:
+        """Return the deadline of a call that begins now."""
+        return Deadline(self._timeout_ms if timeout_ms is None else check_timeout_ms("timeout_ms", timeout_ms))
+
+    def ask(self, question: Question, deadline: Deadline) -> tuple[PredictResponse, Plan]:
+        """Ask, repeat where that helps, and return the answer with the plan that reads it."""
+        try:
+            return self._ask_once(question, deadline)
+        except RetryableError as error:
+            return self.ask_again(question, error, deadline)
+
+    def ask_again(self, question: Question, error: RetryableError, deadline: Deadline) -> tuple[PredictResponse, Plan]:
+        """Repeat a question that failed once."""
+        if self._retries is None:
+            raise error
+        return self._retries.run(lambda: self._ask_once(question, deadline), error, deadline)
+
+    def begin(self, question: Question, deadline: Deadline) -> Call:
+        """Send a question without waiting for its answer."""
+        call = Call(self._link_here(), question, deadline)
+        call.begin()
+        return call
+
+    def plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
+        """Return how a model, version and signature is called, and what the server takes in one request."""
+        link = self._link_here()
+        return self._repeated(lambda: link.known_plan(key, deadline), deadline)
+
+    def _ask_once(self, question: Question, deadline: Deadline) -> tuple[PredictResponse, Plan]:
+        call = Call(self._link_here(), question, deadline)
+        call.begin()
+        return call.finish()
+
+    def _repeated(self, question: Callable[[], Answer], deadline: Deadline) -> Answer:
+        try:
+            return question()
+        except RetryableError as error:
+            if self._retries is None:
+                raise
+            return self._retries.run(question, error, deadline)
+
+    def _link_here(self) -> Link:
+        link = self._link
+        if link is None:
+            # Of two threads one wins; the other's link has opened nothing yet.
+            link = self._link = self._new_link(default_endpoint())
+        return link
+
+    def _new_link(self, endpoint: Endpoint) -> Link:
+        return Link(endpoint, connect_timeout_ms=self._connect_timeout_ms)
+
+
+def _rebuild(endpoint: str | None, timeout_ms: float, connect_timeout_ms: float, retries: Retries | None) -> Client:
+    return Client(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
+
+
+def _checked_ready(status: ServerStatus, model: str | None) -> ServerStatus:
+    if model is not None:
+        try:
+            choose_version(status.models, model)
+        except ModelNotFoundError:
+            if status.is_ready:
+                raise
+        else:
+            return status
+    if not status.is_ready:
+        text = f"the server at {status.endpoint} is {status.state}"
+        raise ModelNotReadyError(text, {"state": status.state})
+    return status
+
+
+def _not_ready_in_time(error: RetryableError, deadline: Deadline) -> PredictdError:
+    if isinstance(error, ServerUnavailableError):
+        return error
+    return restated(error, f"not ready within {seconds_text(deadline.waited_ms)}: {error.message}")

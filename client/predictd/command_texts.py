@@ -1,0 +1,112 @@
+"""What the commands print for people.
+
+Owns the looks of predictions, models and status on a terminal. It prints nothing itself. Any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import click
+import numpy as np
+
+from predictd.prediction import Prediction, describe
+from predictd.tables import format_bytes, format_count, format_table
+from predictd.wording import seconds_text
+from predictd_proto.metadata import ModelMetadata
+from predictd_proto.status import ServerStatus
+
+_COLOURS = {"ready": "green", "starting": "yellow", "loading": "yellow", "draining": "yellow", "failed": "red"}
+_bold = partial(click.style, bold=True)
+
+
+def prediction_text(answer: Prediction, *, shows_outputs: bool) -> str:
+    """Return a prediction as text."""
+    lines = list(_output_lines(answer.outputs, "")) if shows_outputs else []
+    receipt = answer.receipt
+    batch = f"batch of {receipt.batch_rows} rows" + (f" + {receipt.padding_rows}" if receipt.padding_rows else "")
+    lines.append(
+        click.style(
+            f"{receipt.model} version {receipt.version}: {describe(answer.outputs)} in {receipt.server_ms:.2f} ms "
+            f"(queue {receipt.queue_ms:.2f}, run {receipt.execute_ms:.2f}; {batch})",
+            dim=True,
+        )
+    )
+    return "\n".join(lines)
+
+
+def models_text(models: Sequence[ModelMetadata]) -> str:
+    """Return model versions as a table."""
+    if not models:
+        return "No models are served."
+    headers = ["MODEL", "VERSION", "STATE", "INPUTS", "OUTPUTS", "PARAMS", "MEMORY", "BATCHES", "RUNS AS"]
+    right = ("VERSION", "PARAMS", "MEMORY")
+    lines = format_table(headers, [_model_row(m) for m in models], right=right, style=_bold).splitlines()
+    for metadata in models:
+        if metadata.error:
+            lines.append(click.style(f"{metadata.name} {metadata.version}: {metadata.error}", fg="red"))
+    return "\n".join(lines)
+
+
+def status_text(status: ServerStatus) -> str:
+    """Return a server's status as text."""
+    responsive = "responsive" if status.responsive else click.style("not responsive", fg="red", bold=True)
+    state = click.style(status.state, fg=_COLOURS.get(status.state), bold=True)
+    last = "nothing ran yet" if status.last_run_age_ms is None else f"{seconds_text(status.last_run_age_ms)} ago"
+    running = f", running for {seconds_text(status.running_ms)}" if status.running_ms else ""
+    waits = f", the oldest for {seconds_text(status.oldest_queued_ms)}" if status.queued_requests else ""
+    facts = [
+        ["State", f"{state}, alive, {responsive}"],
+        ["Endpoint", status.endpoint],
+        ["Server", f"predictd {status.server}, protocol {status.protocol}, pid {status.pid}"],
+        ["Up for", _long_text(status.uptime_s)],
+        ["Memory", format_bytes(status.rss_bytes)],
+        ["Queue", f"{status.queued_rows} rows in {status.queued_requests} requests{waits}"],
+        ["Last batch", f"{last}{running}"],
+    ]
+    width = max(len(name) for name, _ in facts)
+    lines = [f"{_bold(name.ljust(width))}  {value}" for name, value in facts]
+    counted = {name: count for name, count in status.counters.items() if count}
+    if counted:
+        totals = ", ".join(f"{name.removesuffix('_total')} {format_count(count)}" for name, count in counted.items())
+        lines.append(f"{_bold('Totals'.ljust(width))}  {totals}")
+    return "\n".join([*lines, "", models_text(status.models)])
+
+
+def _model_row(metadata: ModelMetadata) -> list[str]:
+    signature = metadata.signature()
+    labels = f" ({', '.join(metadata.labels)})" if metadata.labels else ""
+    return [
+        metadata.name,
+        f"{metadata.version}{labels}",
+        metadata.state,
+        ", ".join(map(str, signature.inputs)) if signature else "-",
+        ", ".join(map(str, signature.outputs)) if signature else "-",
+        format_count(metadata.parameters),
+        format_bytes(metadata.memory_bytes),
+        _sizes_text(metadata.batch_sizes),
+        metadata.runner or "-",
+    ]
+
+
+def _sizes_text(sizes: Sequence[int]) -> str:
+    return "-" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def _long_text(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
+    return " ".join([*[part for part in parts if part], f"{rest} s"])
+
+
+def _output_lines(outputs: Any, name: str) -> list[str]:
+    if isinstance(outputs, dict):
+        return [line for key, item in outputs.items() for line in _output_lines(item, f"{name}{key}")]
+    if isinstance(outputs, list):
+        return [line for position, item in enumerate(outputs) for line in _output_lines(item, f"{name}[{position}]")]
+    text = np.array2string(outputs, precision=6, suppress_small=True, threshold=200, separator=" ")
+    return [f"{_bold(name)}:", text] if name else [text]

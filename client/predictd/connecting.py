@@ -1,0 +1,133 @@
+"""Connecting: from an address to a connection whose server has answered the handshake.
+
+Owns the attempts, their pace and the handshake. Since a connection never reconnects by itself, each attempt is a fresh
+one. The caller's thread; bounded by a deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from predictd.deadline import Deadline
+from predictd.probe import is_listening, likely_cause
+from predictd.transport import Connection, ConnectionLost
+from predictd.wording import restated, seconds_text
+from predictd_proto.errors import ProtocolError, RemoteProtocolError, ServerUnavailableError
+from predictd_proto.frames import decode, encode
+from predictd_proto.limits import Limits
+from predictd_proto.messages import ErrorResponse, Hello, Message, Welcome
+from predictd_proto.tensors import Buffer
+from predictd_proto.version import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, choose_version
+
+#: What is accepted from a server. Clients trust theirs, and its answers may be larger than any request.
+REPLY_LIMITS = Limits(max_header_bytes=64 << 20, max_request_bytes=1 << 40)
+
+#: A server that is there answers within a millisecond; the window grows for slow networks.
+FIRST_WINDOW_MS = 250.0
+MOST_WINDOW_MS = 2_000.0
+
+#: Kept back of the time for finding out why nobody answers.
+DIAGNOSIS_MS = 500.0
+
+#: Between looks at whether anything listens yet.
+FIRST_PAUSE_S = 0.01
+MOST_PAUSE_S = 0.25
+
+
+def connect(address: str, *, deadline: Deadline) -> Connection:
+    """Return a connection to the server at an address; its greeting is the server's `Welcome`.
+
+    Args:
+        address: Where the server's request or control socket listens.
+        deadline: Until when to try.
+
+    Raises:
+        ServerUnavailableError: Nobody answered in time; the text says why, as far as it can be found out.
+        ProtocolVersionError: The server speaks other versions.
+        RemoteProtocolError: What answered is no predictd.
+    """
+    # The rest is for finding out why nobody answers, so that the error too comes in time.
+    attempts = deadline.sooner(max(deadline.remaining_ms - DIAGNOSIS_MS, deadline.remaining_ms * 0.8))
+    window_ms = FIRST_WINDOW_MS
+    while True:
+        connection = _try_once(address, window_ms, attempts)
+        if connection is not None:
+            return connection
+        if not _await_listener(address, attempts):
+            raise _unavailable(address, deadline)
+        window_ms = min(window_ms * 2, MOST_WINDOW_MS)
+
+
+def _try_once(address: str, window_ms: float, deadline: Deadline) -> Connection | None:
+    connection = Connection(address)
+    try:
+        if connection.wait_connected(deadline.sooner(window_ms)):
+            welcome = _shake_hands(connection, deadline)
+            if welcome is not None:
+                connection.greeting = welcome
+                return connection
+    except ConnectionLost:
+        pass
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    return None
+
+
+def _await_listener(address: str, deadline: Deadline) -> bool:
+    """Wait until something listens there; return False when the deadline comes first."""
+    pause_s = FIRST_PAUSE_S
+    while not deadline.is_over:
+        if is_listening(address, deadline):
+            return True
+        time.sleep(min(pause_s, deadline.remaining_ms / 1000))
+        pause_s = min(pause_s * 2, MOST_PAUSE_S)
+    return False
+
+
+def _unavailable(address: str, deadline: Deadline) -> ServerUnavailableError:
+    listens, cause = likely_cause(address, deadline)
+    text = f"no predictd answered at {address} within {seconds_text(deadline.waited_ms)}: {cause}"
+    return ServerUnavailableError(text, {"endpoint": address, "is_listening": listens})
+
+
+def _shake_hands(connection: Connection, deadline: Deadline) -> Welcome | None:
+    """Return the server's answer; None when none came in time."""
+    hello = Hello(oldest=OLDEST_PROTOCOL_VERSION, newest=PROTOCOL_VERSION, client=_own_name())
+    connection.send(encode(hello), None)
+    frames = connection.receive(deadline)
+    return None if frames is None else _welcome_of(frames, connection.address)
+
+
+def _own_name() -> str:
+    # Not the package's version: reading it costs more than connecting.
+    program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+    return f"{program[:64]} (pid {os.getpid()})".encode("ascii", "replace").decode()
+
+
+def _welcome_of(frames: list[Buffer], address: str) -> Welcome:
+    message = read_message(frames, address)
+    if isinstance(message, ErrorResponse):
+        error = message.error()
+        raise restated(error, f"server at {address}: {error.message}")
+    if not isinstance(message, Welcome):
+        text = f"server at {address}: expected a Welcome, got a {type(message).__name__}"
+        raise RemoteProtocolError(text)
+    choose_version(their_oldest=message.version, their_newest=message.version, them="server")
+    return message
+
+
+def read_message(frames: list[Buffer], address: str) -> Message:
+    """Return the message that a server's frames hold.
+
+    Raises:
+        RemoteProtocolError: They hold none; the text names the endpoint.
+        ProtocolVersionError: They are of a version that isn't spoken here.
+    """
+    try:
+        return decode(frames, REPLY_LIMITS)
+    except ProtocolError as error:
+        raise restated(error, f"server at {address}: {error.message}") from error

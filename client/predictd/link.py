@@ -1,0 +1,186 @@
+"""The link: all that a client holds of one endpoint in this process, and how it asks there.
+
+Owns the pool, the catalogue, the control questions and when each is thrown away: with the process, with the server. It
+makes nothing before it is first used. Any thread.
+"""
+
+from __future__ import annotations
+
+from predictd.catalogue import Catalogue, Key, Plan, choose_plan
+from predictd.connecting import connect, read_message
+from predictd.deadline import Deadline
+from predictd.pool import Pool
+from predictd.process import set_aside, this_process
+from predictd.transport import Connection, ConnectionLost
+from predictd.wording import seconds_text
+from predictd_proto.endpoints import Endpoint
+from predictd_proto.errors import DeadlineExceededError, RemoteProtocolError, ServerLostError, ServerUnavailableError
+from predictd_proto.frames import encode
+from predictd_proto.limits import Limits
+from predictd_proto.messages import (
+    ErrorResponse,
+    Message,
+    MetadataRequest,
+    MetadataResponse,
+    StatusRequest,
+    StatusResponse,
+)
+from predictd_proto.metadata import ModelMetadata
+from predictd_proto.status import ServerStatus
+
+
+class Link:
+    """The way to one endpoint.
+
+    Args:
+        endpoint: Where the server listens.
+        connect_timeout_ms: How long connecting may take; a call's own deadline may be sooner.
+
+    Attributes:
+        endpoint: Likewise.
+        connect_timeout_ms: Likewise.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, connect_timeout_ms: float) -> None:
+        self.endpoint = endpoint
+        self.connect_timeout_ms = connect_timeout_ms
+        self._pool: Pool | None = None
+        self._catalogue = Catalogue("")
+
+    @property
+    def pool(self) -> Pool:
+        """This process's pool."""
+        pool = self._pool
+        if pool is None or pool.process is not this_process():
+            if pool is not None:
+                set_aside(pool)
+            # Of two threads one wins; the other's pool goes when its call is done, and its connection with it.
+            pool = self._pool = Pool()
+        return pool
+
+    def close(self) -> None:
+        """Close the idle connections; the next call makes a new pool."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        if pool.process is this_process():
+            pool.close()
+        else:
+            set_aside(pool)
+
+    def connect(self, pool: Pool, deadline: Deadline, model: str) -> Connection:
+        """Return a new connection for requests.
+
+        Raises:
+            ServerUnavailableError: Nobody answers.
+            DeadlineExceededError: Somebody is there, but did not answer by the call's own deadline.
+            ProtocolError: What answers speaks another protocol.
+        """
+        connection = self._connect(self.endpoint.data, deadline, f"model {model!r}")
+        pool.welcome(connection)
+        return connection
+
+    def plan(self, server_id: str, key: Key, deadline: Deadline) -> tuple[Plan, bool]:
+        """Return the plan for a model, version and signature, and whether it was fetched just now.
+
+        Raises:
+            PredictdError: As `choose_plan`; and it could not be fetched.
+        """
+        catalogue = self._catalogue
+        if catalogue.server_id != server_id:
+            catalogue = self._catalogue = Catalogue(server_id)
+        plan = catalogue.plans.get(key)
+        if plan is not None:
+            return plan, False
+        plan = catalogue.plans[key] = choose_plan(self.models(key[0], deadline), key)
+        return plan, True
+
+    def known_plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
+        """Return the plan of the server that answers now, and what that server takes in one request.
+
+        Raises:
+            PredictdError: As `plan`; and nobody answers.
+        """
+        pool = self.pool
+        connection = pool.take()
+        if connection is None or not connection.is_connected:
+            if connection is not None:
+                connection.close()
+                pool.close_idle()
+            connection = self.connect(pool, deadline, key[0])
+        server_id, limits = connection.greeting.server_id, connection.greeting.limits
+        pool.give_back(connection)
+        return self.plan(server_id, key, deadline)[0], limits
+
+    def remember(self, server_id: str, key: Key, plan: Plan) -> None:
+        """Note that this plan is the one for a key now."""
+        if self._catalogue.server_id == server_id:
+            self._catalogue.plans[key] = plan
+
+    def forget(self, model: str) -> None:
+        """Drop what is known of a model's signatures: it may have changed."""
+        self._catalogue.forget(model)
+
+    def models(self, model: str | None, deadline: Deadline) -> tuple[ModelMetadata, ...]:
+        """Return what is served, as the control socket tells: one model's versions, or all where it has none.
+
+        Raises:
+            PredictdError: It could not be fetched.
+        """
+        answer = self._ask_control(MetadataRequest(id=1, model=model), deadline)
+        if isinstance(answer, MetadataResponse):
+            # Nothing of that name: all of them, for the text of the error to come.
+            return answer.models if answer.models or model is None else self.models(None, deadline)
+        raise _unexpected(self.endpoint.control, answer, MetadataResponse)
+
+    def status(self, deadline: Deadline) -> ServerStatus:
+        """Return how the server is.
+
+        Raises:
+            PredictdError: It could not be fetched.
+        """
+        answer = self._ask_control(StatusRequest(id=1), deadline)
+        if isinstance(answer, StatusResponse):
+            return answer.status
+        raise _unexpected(self.endpoint.control, answer, StatusResponse)
+
+    def _connect(self, address: str, deadline: Deadline, what: str) -> Connection:
+        remaining_ms = deadline.remaining_ms
+        if remaining_ms <= 0:
+            text = f"{what} at {address}: no time left to connect in; nothing was sent"
+            raise DeadlineExceededError(text, {"state": "connecting"})
+        try:
+            return connect(address, deadline=deadline.sooner(self.connect_timeout_ms))
+        except ServerUnavailableError as error:
+            if remaining_ms < self.connect_timeout_ms and error.detail.get("is_listening"):
+                text = f"{what}: time-out while connecting; {error.message}"
+                raise DeadlineExceededError(text, {**error.detail, "state": "connecting"}) from error
+            raise
+
+    def _ask_control(self, question: Message, deadline: Deadline) -> Message:
+        """Ask on a connection of its own: these questions are rare, and most processes ask only one."""
+        address = self.endpoint.control
+        connection = self._connect(address, deadline, "server")
+        try:
+            connection.send(encode(question), None)
+            frames = connection.receive(deadline)
+        except ConnectionLost:
+            text = f"server at {address}: gone while it was asked ({type(question).__name__}); was it stopped?"
+            raise ServerLostError(text, {"endpoint": address}) from None
+        finally:
+            connection.close()
+        if frames is None:
+            text = (
+                f"server at {address}: no answer to a {type(question).__name__} within "
+                f"{seconds_text(deadline.waited_ms)}; connected, but its control thread is silent: is it stopped?"
+            )
+            raise DeadlineExceededError(text, {"endpoint": address, "state": "waiting"})
+        answer = read_message(frames, address)
+        if isinstance(answer, ErrorResponse):
+            raise answer.error()
+        return answer
+
+
+def _unexpected(address: str, answer: Message, expected: type) -> RemoteProtocolError:
+    text = f"server at {address}: expected a {expected.__name__}, got a {type(answer).__name__}"
+    return RemoteProtocolError(text)

@@ -1,0 +1,80 @@
+"""The pool: connections of one process to one endpoint that wait for their next request.
+
+Owns which connection a call gets and what becomes of it afterwards. Any number of threads may use it at once: a deque's
+append and pop are atomic, so there is no lock that a fork could leave locked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from predictd.process import this_process
+from predictd.transport import Connection
+from predictd_proto.limits import DEFAULT_LIMITS
+
+#: Idle connections kept; each is two file descriptors. More callers at once than this cost a handshake now and then.
+MOST_IDLE = 64
+
+
+class Pool:
+    """Idle connections.
+
+    Attributes:
+        process: The process it belongs to.
+        server_id: The server that the newest connection reached.
+        limits: What that server takes in one request.
+    """
+
+    __slots__ = ("_idle", "_is_closed", "limits", "process", "server_id")
+
+    def __init__(self) -> None:
+        self.process = this_process()
+        self.server_id = ""
+        self.limits = DEFAULT_LIMITS
+        self._idle: deque[Connection] = deque()
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> Connection | None:
+        """Return an idle connection, the most recently used one; None when there is none.
+
+        Whether its server is still there shows when something is sent: looking first would cost a microsecond per call.
+        """
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def welcome(self, connection: Connection) -> None:
+        """Take note of the server that a new connection reached; connections to an earlier one are closed."""
+        server_id = connection.greeting.server_id
+        if server_id != self.server_id:
+            self.server_id = server_id
+            self.limits = connection.greeting.limits
+            self.close_idle()
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next call, or end it where its state is unknown."""
+        if connection.pending_id is not None:
+            connection.abandon()
+        elif len(self._idle) >= MOST_IDLE or connection.greeting.server_id != self.server_id:
+            connection.close()
+        else:
+            self._idle.append(connection)
+            if self._is_closed:  # looked at last: another thread may close the pool at any moment
+                self.close_idle()
+
+    def close(self) -> None:
+        """Close what is idle now, and what is given back later."""
+        self._is_closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close what is idle now."""
+        while True:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return

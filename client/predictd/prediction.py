@@ -1,0 +1,55 @@
+"""The answer to one predict call, as its caller gets it.
+
+Owns `Prediction` and how it reads. Any thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from predictd_proto.messages import Receipt
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Prediction:
+    """Outputs and receipt of one call.
+
+    Attributes:
+        outputs: An array, or a list or dict of arrays, as the model's signature nests them. The arrays own their memory
+            and may be written to.
+        receipt: What the server did: the version that answered, the time spent and the batch it was part of.
+    """
+
+    __slots__ = ("outputs", "receipt")
+
+    outputs: Any
+    receipt: Receipt
+
+    def __init__(self, outputs: Any, receipt: Receipt) -> None:
+        self.outputs = outputs
+        self.receipt = receipt
+
+    def __repr__(self) -> str:
+        receipt = self.receipt
+        batch = f"{receipt.batch_rows} rows" + (f" + {receipt.padding_rows} padding" if receipt.padding_rows else "")
+        if receipt.batches > 1:
+            batch = f"{receipt.batches} batches, the last of {batch}"
+        return (
+            f"<Prediction {describe(self.outputs)} by {receipt.model!r} version {receipt.version} in "
+            f"{receipt.server_ms:.2f} ms (queued {receipt.queue_ms:.2f}, ran {receipt.execute_ms:.2f}; {batch})>"
+        )
+
+
+def describe(value: Any) -> str:
+    """Return a nest of arrays as text: dtypes and shapes in place of numbers."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(describe(item) for item in value) + "]"
+    array: NDArray[Any] = np.asarray(value)
+    name = "string" if array.dtype.kind in "OSU" else array.dtype.name
+    return f"{name}{list(array.shape)}"

@@ -1,0 +1,56 @@
+"""The process we are in, and what it must leave alone because another process made it.
+
+Owns the answer to "is this still the process that made it?" and the list that keeps inherited things alive. After a
+fork a child shares its parent's sockets: to use one spins for ever at 100 % CPU, to close one could disturb the parent.
+So they are neither used nor closed nor collected, only set aside. Lock-free: a lock that another thread held during the
+fork would stay locked in the child. Any thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class Process:
+    """One process; whatever belongs to a process keeps a reference to it and compares it by identity.
+
+    Attributes:
+        pid: Its process id.
+    """
+
+    __slots__ = ("pid",)
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def __repr__(self) -> str:
+        return f"Process({self.pid})"
+
+
+_processes: dict[int, Process] = {}
+_set_aside: list[object] = []
+
+
+def this_process() -> Process:
+    """Return the process that runs this.
+
+    The pid is compared on every call: hooks alone would not do, because some servers fork in C and run none.
+    """
+    pid = os.getpid()
+    found = _processes.get(pid)
+    return found if found is not None else _processes.setdefault(pid, Process(pid))
+
+
+def set_aside(inherited: object) -> None:
+    """Keep something that another process made for as long as this one lives: unused, not closed, not collected."""
+    _set_aside.append(inherited)
+
+
+def _forget_ancestors() -> None:
+    # A child can be given the pid that a dead ancestor of it had; its entry must not be found then.
+    _set_aside.append(dict(_processes))
+    _processes.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_ancestors)

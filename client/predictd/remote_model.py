@@ -1,0 +1,305 @@
+"""`RemoteModel`: a model that runs elsewhere, called as a Keras model is.
+
+Owns Keras' calling conventions: what `predict` takes, casts, returns and prints. Asking is the client's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from predictd.call import Question
+from predictd.catalogue import Plan
+from predictd.chunks import Joined, ask_all, chunk_rows
+from predictd.client import Client
+from predictd.data_sources import batch_count, batches_of, is_stream
+from predictd.deadline import check_timeout_ms
+from predictd.progress import ProgressBar
+from predictd.structure_match import as_array, match_inputs
+from predictd.tables import format_count, format_table
+from predictd.wording import restated
+from predictd_proto.errors import ConfigError, TensorMismatchError
+from predictd_proto.structures import Structure, fill_structure, leaf_names
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from predictd_proto.limits import Limits
+    from predictd_proto.tensors import TensorSpec
+
+#: Keras' own, for `steps` without `batch_size`.
+_KERAS_BATCH_SIZE = 32
+
+
+class RemoteModel:
+    """A served model with the calls of a Keras model.
+
+    Making one opens nothing and asks nobody, so it may be done at import and before a fork. It pickles as its
+    arguments.
+
+    Inputs are cast to the model's dtypes and, where only a last axis of length 1 is missing or too many, reshaped, as
+    Keras does. Outputs are numpy arrays that may be written to, nested as the model nests them.
+
+    Args:
+        name: The model's name at the server.
+        endpoint: Where the server listens; None for the default (see `Client`).
+        client: A client to share instead of an endpoint.
+        version: A version number, a label, or None for the latest that is ready.
+        signature: The signature's name; None for the model's default.
+        timeout_ms: What each request may take, in milliseconds; None for the client's time-out. `predict` sends large
+            inputs as several requests.
+
+    Raises:
+        ConfigError: An argument is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        endpoint: str | None = None,
+        client: Client | None = None,
+        version: int | str | None = None,
+        signature: str | None = None,
+        timeout_ms: float | None = None,
+    ) -> None:
+        if endpoint is not None and client is not None:
+            text = "RemoteModel takes an endpoint or a client, not both"
+            raise ConfigError(text)
+        self._name = name
+        self._client = Client(endpoint) if client is None else client
+        self._version = version
+        self._signature = signature
+        self._timeout_ms = None if timeout_ms is None else check_timeout_ms("timeout_ms", timeout_ms)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (self._name, self._client, self._version, self._signature, self._timeout_ms))
+
+    def __repr__(self) -> str:
+        version = "" if self._version is None else f" version {self._version!r}"
+        return f"<predictd.RemoteModel {self._name!r}{version} by {self._client!r}>"
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None
+    ) -> Any:
+        """Return the outputs for all rows of x.
+
+        Args:
+            x: An array whose axis 0 counts the rows, or a list or dict of them as the model takes; anything that numpy
+                reads (pandas, tensors); or a generator, `PyDataset` or data set that gives batches, plain or as
+                (inputs, targets, weights). No rows give outputs with no rows.
+            batch_size: Rows per request; None for as many as suit the server. It forms its own batches either way.
+            verbose: 0 silent, 1 a progress bar, 2 one line at the end, "auto" a bar on a terminal when it takes long.
+            steps: How many batches to take of x; None for all.
+
+        Returns:
+            An array, or a list or dict of arrays, as the model gives them.
+
+        Raises:
+            TensorMismatchError: x is not what the model takes.
+            PredictdError: As `Client.predict`.
+        """
+        _check_count("batch_size", batch_size)
+        _check_count("steps", steps)
+        plan, limits = self._known()
+        if is_stream(x):
+            return self._predict_stream(x, plan, limits, batch_size, verbose, steps)
+        arrays = self._arrays(plan, x)
+        rows = _row_count(arrays)
+        if rows is not None and steps is not None:
+            rows = min(rows, steps * (batch_size or _KERAS_BATCH_SIZE))
+            arrays = [array[:rows] for array in arrays]
+        per_chunk = chunk_rows(plan, arrays, limits, batch_size)
+        if rows is None or rows <= per_chunk:
+            bar = ProgressBar(1, verbose)
+            outputs = self._ask(arrays, is_matched=True)
+            bar.step()
+            bar.close()
+            return outputs
+        bar = ProgressBar(-(-rows // per_chunk), verbose)
+        return self._joined(self._chunks(arrays, rows, per_chunk), plan, rows, bar)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return the outputs for one batch, sent as one request.
+
+        Args:
+            x: As for `predict`, but no generators.
+
+        Raises:
+            PredictdError: As `Client.predict`.
+        """
+        return self._ask(x, is_matched=False)
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Return the outputs for one batch, sent as one request, as numpy arrays.
+
+        Args:
+            x: As for `predict`, but no generators.
+            training: Only False: a served model does not train.
+
+        Raises:
+            ConfigError: `training` is true.
+            PredictdError: As `Client.predict`.
+        """
+        if training:
+            text = f"model {self._name!r}: training=True is not possible: a served model only infers"
+            raise ConfigError(text)
+        return self._ask(x, is_matched=False)
+
+    @property
+    def name(self) -> str:
+        """The model's name at the server."""
+        return self._name
+
+    @property
+    def inputs(self) -> list[TensorSpec]:
+        """What it takes, in the order of its input structure."""
+        spec = self._known()[0].spec
+        return _in_order(spec.inputs, spec.input_structure)
+
+    @property
+    def outputs(self) -> list[TensorSpec]:
+        """What it gives, in the order of its output structure."""
+        spec = self._known()[0].spec
+        return _in_order(spec.outputs, spec.output_structure)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs."""
+        return [spec.name for spec in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        return [spec.name for spec in self.outputs]
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of the input, None where an axis is free; of several inputs a list of shapes."""
+        return _shapes(self.inputs)
+
+    @property
+    def output_shape(self) -> Any:
+        """Shape of the output, None where an axis is free; of several outputs a list of shapes."""
+        return _shapes(self.outputs)
+
+    def count_params(self) -> int | None:
+        """Return the number of weights; None where the server doesn't know."""
+        return self._known()[0].metadata.parameters
+
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
+        """Print what is served: inputs, outputs, parameters, batch sizes.
+
+        Args:
+            print_fn: Takes each line; None for standard output.
+        """
+        plan = self._known()[0]
+        metadata = plan.metadata
+        rows = [["input", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in self.inputs]
+        rows += [["output", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in self.outputs]
+        sizes = ", ".join(map(str, metadata.batch_sizes)) or "rows are not merged"
+        lines = [
+            f'Model: "{metadata.name}", version {metadata.version}, served at {self._client.endpoint}',
+            *format_table(["", "Name", "Dtype", "Shape"], rows).splitlines(),
+            f"Total params: {format_count(metadata.parameters)}",
+            f"Batch sizes: {sizes}",
+            f"Runs as: {metadata.runner or 'unknown'}, from {metadata.source or 'unknown'}",
+        ]
+        for line in lines:
+            # print_fn is what Keras calls it, and print is what it is by default there too.
+            (print_fn or print)(line)
+
+    def _known(self) -> tuple[Plan, Limits]:
+        return self._client.plan((self._name, self._version, self._signature), self._client.deadline(self._timeout_ms))
+
+    def _arrays(self, plan: Plan, x: Any) -> list[NDArray[Any]]:
+        try:
+            values = match_inputs(plan.spec, x, is_lenient=True)
+            return [as_array(spec.name, value) for spec, value in zip(plan.spec.inputs, values, strict=True)]
+        except TensorMismatchError as error:
+            raise restated(error, f"{plan.label}, {error.message}") from error
+
+    def _question(self, inputs: Any, *, is_matched: bool) -> Question:
+        return Question(
+            self._name,
+            inputs,
+            version=self._version,
+            signature=self._signature,
+            cast=True,
+            is_lenient=True,
+            is_matched=is_matched,
+        )
+
+    def _ask(self, inputs: Any, *, is_matched: bool) -> Any:
+        question = self._question(inputs, is_matched=is_matched)
+        answer, plan = self._client.ask(question, self._client.deadline(self._timeout_ms))
+        return plan.outputs(answer.tensors)
+
+    def _chunks(self, arrays: Sequence[NDArray[Any]], rows: int, per_chunk: int) -> Iterator[Question]:
+        # Slices are views: a chunk is cast and copied only when its turn comes.
+        for start in range(0, max(rows, 1), per_chunk):
+            stop = min(start + per_chunk, rows)
+            yield self._question([array[start:stop] for array in arrays], is_matched=True)
+
+    def _joined(self, questions: Iterator[Question], plan: Plan, rows: int | None, bar: ProgressBar) -> Any:
+        joined = Joined(rows)
+        sizes: list[int] = []
+
+        def noted() -> Iterator[Question]:
+            for question in questions:
+                sizes.append(len(question.inputs[0]))
+                yield question
+
+        answers = ask_all(self._client, noted(), self._timeout_ms)
+        for number, (answer, plan_of_answer) in enumerate(answers):
+            joined.add(plan_of_answer.in_order(answer.tensors), sizes[number])
+            bar.step()
+        bar.close()
+        if not sizes:
+            text = f"{plan.label}: the generator or data set gave no batch"
+            raise TensorMismatchError(text)
+        names = [spec.name for spec in plan.spec.outputs]
+        return fill_structure(plan.spec.output_structure, dict(zip(names, joined.arrays(), strict=True)))
+
+    def _predict_stream(
+        self, x: Any, plan: Plan, limits: Limits, batch_size: int | None, verbose: str | int, steps: int | None
+    ) -> Any:
+        def questions() -> Iterator[Question]:
+            for batch in batches_of(x, steps):
+                arrays = self._arrays(plan, batch)
+                rows = _row_count(arrays)
+                if rows is None:
+                    # Refused as it is, with the reason, by whoever checks shapes.
+                    yield self._question(arrays, is_matched=True)
+                    return
+                yield from self._chunks(arrays, rows, chunk_rows(plan, arrays, limits, batch_size))
+
+        return self._joined(questions(), plan, None, ProgressBar(batch_count(x, steps), verbose))
+
+
+def _rebuild(
+    name: str, client: Client, version: int | str | None, signature: str | None, timeout_ms: float | None
+) -> RemoteModel:
+    return RemoteModel(name, client=client, version=version, signature=signature, timeout_ms=timeout_ms)
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        text = f"{name}: expected a whole number of at least 1, or None, got {value!r}"
+        raise ConfigError(text)
+
+
+def _row_count(arrays: Sequence[NDArray[Any]]) -> int | None:
+    """Return how many rows all of them have; None where they don't agree or have none: that is refused elsewhere."""
+    counts = {array.shape[0] if array.ndim else -1 for array in arrays}
+    return counts.pop() if len(counts) == 1 and -1 not in counts else None
+
+
+def _in_order(specs: Sequence[TensorSpec], structure: Structure) -> list[TensorSpec]:
+    by_name = {spec.name: spec for spec in specs}
+    return [by_name[name] for name in leaf_names(structure)]
+
+
+def _shapes(specs: Sequence[TensorSpec]) -> Any:
+    shapes = [tuple(spec.shape) for spec in specs]
+    return shapes[0] if len(shapes) == 1 else shapes

@@ -1,0 +1,106 @@
+"""Retries: whether to ask again after a retryable error, and how long to wait first.
+
+Owns the policy. It knows no socket and reads no clock of its own: clock, sleep and random numbers are arguments. The
+caller's thread.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from predictd.deadline import Deadline
+from predictd.wording import restated, seconds_text
+from predictd_proto.errors import (
+    DeadlineExceededError,
+    PredictdError,
+    RetryableError,
+    ServerLostError,
+    ServerUnavailableError,
+)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How a call is repeated, always within its own deadline.
+
+    A busy, loading or draining server is asked again until the deadline: nothing was run. After the loss of a server
+    the request is sent again `resends` times only, because the request may be what brought it down; that a server which
+    was just there comes back is waited for until the deadline. An endpoint where nobody answered in the first place is
+    not tried again: connecting has its own time-out.
+
+    Attributes:
+        resends: How often a request that a server took along is sent again.
+        first_pause_ms: Longest pause before the first repetition; doubles with each one. Pauses are drawn evenly from
+            zero up to that ("full jitter"), so that many callers don't come back at the same moment.
+        most_pause_ms: Where the doubling ends. A server's own `retry_after_ms` is always waited for.
+    """
+
+    resends: int = 1
+    first_pause_ms: float = 25.0
+    most_pause_ms: float = 2_000.0
+
+    def pause_ms(self, error: PredictdError, repetition: int, draw: Callable[[], float]) -> float:
+        """Return how long to wait before a repetition (1, 2, ...)."""
+        longest_ms = min(self.most_pause_ms, self.first_pause_ms * 2.0 ** min(repetition - 1, 32))
+        return float(error.retry_after_ms or 0) + draw() * longest_ms
+
+    def run(
+        self,
+        call: Callable[[], Answer],
+        first: RetryableError,
+        deadline: Deadline,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> Answer:
+        """Repeat a call that failed once, until it succeeds or there is no point in going on.
+
+        Args:
+            call: The call.
+            first: How it failed.
+            deadline: Until when.
+            sleep: Waits for seconds.
+            draw: Returns a number from 0 up to 1.
+
+        Raises:
+            PredictdError: The last error, or the loss of the server where that is why nobody answers now.
+        """
+        error: RetryableError = first
+        losses: list[ServerLostError] = []
+        repetition = 0
+        while True:
+            if isinstance(error, ServerLostError):
+                losses.append(error)
+            if len(losses) > self.resends or not _is_worth_repeating(error, repetition):
+                break
+            pause_ms = self.pause_ms(error, repetition + 1, draw)
+            if pause_ms >= deadline.remaining_ms:
+                break
+            sleep(pause_ms / 1000)
+            repetition += 1
+            try:
+                return call()
+            except RetryableError as again:
+                error = again
+        if not repetition:
+            raise error
+        raise _final(error, losses, repetition, deadline) from error
+
+
+def _is_worth_repeating(error: RetryableError, repetition: int) -> bool:
+    if isinstance(error, DeadlineExceededError):
+        return False
+    return repetition > 0 or not isinstance(error, ServerUnavailableError)
+
+
+def _final(error: RetryableError, losses: list[ServerLostError], repetition: int, deadline: Deadline) -> PredictdError:
+    tried = f"given up after {repetition + 1} tries in {seconds_text(deadline.waited_ms)}"
+    if losses and isinstance(error, ServerUnavailableError):
+        return restated(losses[-1], f"{losses[-1].message}. Since then: {error.message} ({tried})")
+    return restated(error, f"{error.message} ({tried})")

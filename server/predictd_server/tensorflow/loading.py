@@ -1,0 +1,109 @@
+"""Loading: from a model's file to signatures that can be run.
+
+Owns the order read -> trace -> choose -> let go of the original. It starts no thread and publishes nothing. Loader
+thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from predictd_proto.errors import ModelLoadError
+from predictd_server.model_files import ModelFile, ModelFormat, digest_of
+from predictd_server.runner import LoadedModel, LoadedSignature
+from predictd_server.tensorflow.agreement import Tolerance, find_difference
+from predictd_server.tensorflow.function_runner import FunctionRunner
+from predictd_server.tensorflow.load_failure import load_failure, reason_of
+from predictd_server.tensorflow.private_graph import CONSTANT_LIMIT_BYTES
+from predictd_server.tensorflow.reclaim import reclaim_memory
+from predictd_server.tensorflow.selection import Selected, select_runner
+from predictd_server.tensorflow.source_model import SourceModel, TracedSignature
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_LADDER = (1, 64)
+
+
+def load_model(
+    file: ModelFile, ladder: Sequence[int] = DEFAULT_LADDER, constant_limit_bytes: int = CONSTANT_LIMIT_BYTES
+) -> LoadedModel:
+    """Load a model and choose the fastest right way to run each of its signatures.
+
+    The original is let go of: where every signature runs in a session, the weights are in memory once.
+
+    Args:
+        file: What to load.
+        ladder: The batch sizes it will be run with, ascending; candidates are timed at the smallest and the largest.
+        constant_limit_bytes: How many bytes of weights may become constants of the graph, which is faster and takes
+            several times their size.
+
+    Raises:
+        ModelLoadError: It can't be served; the text says why and what to do.
+    """
+    try:
+        digest = digest_of(file.path)
+        source = _read(file)
+        selected = _select(source, ladder, constant_limit_bytes)
+    except Exception as error:
+        raise load_failure(file.path, error) from error
+    loaded = LoadedModel(
+        signatures={name: choice.signature for name, choice in selected.items()},
+        default_signature=source.default_signature,
+        parameters=source.parameters,
+        digest=digest,
+        source=str(file.path),
+        weight_bytes=source.weight_bytes,
+        notes=tuple(note for choice in selected.values() for note in choice.notes),
+    )
+    for note in loaded.notes:
+        _log.warning("model %s: %s", file.name, note)
+    del source
+    reclaim_memory()
+    return loaded
+
+
+def _read(file: ModelFile) -> SourceModel:
+    # Keras takes a second to import, which a SavedModel doesn't need.
+    if file.format is ModelFormat.SAVED_MODEL:
+        from predictd_server.tensorflow.saved_model import read_saved_model
+
+        return read_saved_model(file.path)
+    from predictd_server.tensorflow.keras_model import read_keras
+
+    return read_keras(file.path)
+
+
+def _select(source: SourceModel, ladder: Sequence[int], constant_limit_bytes: int) -> dict[str, Selected]:
+    selected: dict[str, Selected] = {}
+    others = [name for name in source.signatures if name != source.default_signature]
+    for name in (source.default_signature, *others):
+        traced = source.signatures[name]
+        twin = _twin(traced, source, selected)
+        if twin is not None:
+            selected[name] = twin
+            continue
+        try:
+            selected[name] = select_runner(traced, source.owner, ladder, constant_limit_bytes, source.saved_model)
+        except ModelLoadError as error:
+            if name == source.default_signature:
+                raise
+            # A training step saved beside the model must not keep the model from being served.
+            _log.warning("signature %r is left out: %s", name, reason_of(error))
+    return selected
+
+
+def _twin(traced: TracedSignature, source: SourceModel, selected: dict[str, Selected]) -> Selected | None:
+    """Return the signature under another name if its graph is already loaded: exports give one graph two names."""
+    for name, choice in selected.items():
+        original = choice.signature
+        if (original.spec.inputs, original.spec.outputs) != (traced.spec.inputs, traced.spec.outputs):
+            continue
+        if original.synthesise is None:
+            continue
+        inputs = original.synthesise(2)
+        one, other = (FunctionRunner(each.function, source.owner) for each in (traced, source.signatures[name]))
+        if find_difference(one.run(inputs), other.run(inputs), Tolerance.SINGLE) is None:
+            shared = LoadedSignature(traced.spec, original.runner, original.are_rows_independent, original.synthesise)
+            return Selected(shared)
+    return None

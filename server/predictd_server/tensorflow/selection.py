@@ -1,0 +1,215 @@
+"""The choice of how to run a signature: the fastest way that gives the reference's answers.
+
+Owns building, comparing and timing the candidates. What can't be compared (random answers, no input that the graph
+takes) or must keep its state is run as the concrete function, which is the reference itself. Loader thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from predictd_proto.dtypes import STRING
+from predictd_proto.errors import ModelLoadError
+from predictd_proto.metadata import SignatureSpec
+from predictd_server.runner import LoadedSignature, Runner
+from predictd_server.tensorflow.agreement import Tolerance, find_difference
+from predictd_server.tensorflow.behaviour import are_rows_independent, is_repeatable
+from predictd_server.tensorflow.flat_graph import FlatGraph, flatten
+from predictd_server.tensorflow.function_runner import FunctionRunner
+from predictd_server.tensorflow.load_failure import reason_of
+from predictd_server.tensorflow.private_graph import build_session
+from predictd_server.tensorflow.probe import Probe, find_probe, row_bytes
+from predictd_server.tensorflow.processors import usable_processors
+from predictd_server.tensorflow.saved_session import load_session
+from predictd_server.tensorflow.session_runner import SESSION_POOL, SessionRunner
+from predictd_server.tensorflow.source_model import TracedSignature
+from predictd_server.tensorflow.timing import shortest_runs_s
+
+_log = logging.getLogger(__name__)
+
+#: Candidates are compared and timed with at most this much input.
+_PROBE_BYTES = 16 << 20
+_FIRST_ROWS = 2
+_BUDGET_S = 0.1
+#: A later candidate must be this much faster to be preferred: timings of one way differ by as much.
+_CLEARLY_FASTER = 0.85
+#: A graph's branches gain from running side by side when single operations leave processors idle.
+_POOL_PROCESSORS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selected:
+    """A signature with the way it is run.
+
+    Attributes:
+        signature: Ready to serve.
+        notes: What an operator should know.
+    """
+
+    signature: LoadedSignature
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """What candidates are tried with.
+
+    Attributes:
+        inputs: By rows.
+        expected: The reference's answers, by rows.
+        tolerance: How far answers may differ.
+    """
+
+    inputs: dict[int, list[NDArray[Any]]]
+    expected: dict[int, Sequence[NDArray[Any]]]
+    tolerance: Tolerance
+
+
+def select_runner(
+    traced: TracedSignature, owner: object, ladder: Sequence[int], constant_limit_bytes: int, saved_model: Path | None
+) -> Selected:
+    """Return a signature with the fastest way to run it that is right.
+
+    Args:
+        traced: The signature.
+        owner: Keeps its variables alive.
+        ladder: The batch sizes it will be run with, ascending.
+        constant_limit_bytes: How many bytes of weights may become constants.
+        saved_model: Its SavedModel directory, if it came from one.
+
+    Raises:
+        ModelLoadError: It can't run at all, or its answers depend on earlier requests.
+    """
+    reference = FunctionRunner(traced.function, owner)
+    try:
+        probe = find_probe(reference.run, traced.spec.inputs, _FIRST_ROWS).probe
+    except Exception as error:
+        return _unprobed(traced.spec, reference, error)
+    flat = _flattened(traced)
+    tolerance = Tolerance.HALF if flat is not None and flat.uses_halves else Tolerance.SINGLE
+    inputs = probe.inputs(_FIRST_ROWS)
+    if not is_repeatable(reference, inputs, tolerance):
+        return _unrepeatable(traced.spec, reference, flat, probe)
+    if flat is not None and flat.writes:
+        note = f"signature {traced.spec.name!r} changes a state of its own ({', '.join(flat.writes)}): run as it is"
+        return _selected(traced.spec, reference, probe, tolerance, note)
+    trial = _trial(reference, probe, ladder, tolerance)
+    session = _session(flat, traced.spec, constant_limit_bytes, saved_model, trial)
+    runner = reference if session is None else _fastest(session, reference, trial)
+    return _selected(traced.spec, runner, probe, tolerance)
+
+
+def _flattened(traced: TracedSignature) -> FlatGraph | None:
+    try:
+        return flatten(traced.function)
+    except Exception as error:
+        _log.info("signature %r: its graph can't be read: %s", traced.spec.name, reason_of(error))
+        return None
+
+
+def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception) -> Selected:
+    is_certain = all(tensor.dtype != STRING and None not in tensor.shape[1:] for tensor in spec.inputs)
+    if is_certain:
+        text = f"signature {spec.name!r} can't run: it failed on every made-up input: {reason_of(error)}"
+        raise ModelLoadError(text) from error
+    note = (
+        f"signature {spec.name!r} takes none of the made-up inputs ({reason_of(error)}): "
+        "it isn't warmed up, and runs the slowest way because no other could be compared with it"
+    )
+    return Selected(LoadedSignature(spec, reference), (note,))
+
+
+def _unrepeatable(spec: SignatureSpec, reference: Runner, flat: FlatGraph | None, probe: Probe) -> Selected:
+    if flat is not None and flat.writes and not flat.is_random:
+        text = (
+            f"signature {spec.name!r} answers the same input differently the second time: it keeps a state between "
+            f"calls ({', '.join(flat.writes)}), which would mix the data of all callers; "
+            "save the model with stateful=False, or pass the state in and out as tensors"
+        )
+        raise ModelLoadError(text)
+    note = f"signature {spec.name!r} gives random answers: it runs the slowest way because no other could be compared"
+    return Selected(LoadedSignature(spec, reference, synthesise=probe.inputs), (note,))
+
+
+def _selected(spec: SignatureSpec, runner: Runner, probe: Probe, tolerance: Tolerance, *notes: str) -> Selected:
+    are_independent = are_rows_independent(runner, probe, tolerance)
+    if not are_independent:
+        note = f"signature {spec.name!r} has no answer per row that is free of the rows beside it: never merge requests"
+        notes = (*notes, note)
+    return Selected(LoadedSignature(spec, runner, are_independent, probe.inputs), notes)
+
+
+def _trial(reference: Runner, probe: Probe, ladder: Sequence[int], tolerance: Tolerance) -> _Trial:
+    fitting = [rows for rows in ladder if rows * row_bytes(probe.specs, probe.free_length) <= _PROBE_BYTES]
+    sizes = sorted({min(ladder), max(fitting, default=min(ladder))})
+    inputs = {rows: probe.inputs(rows) for rows in sizes}
+    return _Trial(inputs, {rows: reference.run(arrays) for rows, arrays in inputs.items()}, tolerance)
+
+
+def _session(
+    flat: FlatGraph | None, spec: SignatureSpec, constant_limit_bytes: int, saved_model: Path | None, trial: _Trial
+) -> SessionRunner | None:
+    """Return the first session that gives the reference's answers, None when none does."""
+    builders: list[tuple[str, Callable[[], SessionRunner]]] = []
+    if flat is not None:
+        builders.append(("a session of its own", partial(build_session, flat, constant_limit_bytes)))
+    if saved_model is not None:
+        builders.append(("TensorFlow 1's loader", partial(load_session, saved_model, spec)))
+    for description, build in builders:
+        try:
+            runner = build()
+        except Exception as error:
+            _log.info("signature %r can't run in %s: %s", spec.name, description, reason_of(error))
+            continue
+        difference = _difference(runner, trial)
+        if difference is None:
+            return runner
+        _log.info("signature %r isn't run in %s: %s", spec.name, description, difference)
+        runner.close()
+    return None
+
+
+def _difference(runner: Runner, trial: _Trial) -> str | None:
+    for rows, inputs in trial.inputs.items():
+        try:
+            got = runner.run(inputs)
+        except Exception as error:  # whatever it is, the reference didn't raise it
+            return reason_of(error)
+        difference = find_difference(trial.expected[rows], got, trial.tolerance)
+        if difference is not None:
+            return f"with {rows} rows: {difference}"
+    return None
+
+
+def _fastest(session: SessionRunner, reference: Runner, trial: _Trial) -> Runner:
+    """Return the fastest of a session on its caller's thread, on its pool, and the reference; release the others."""
+    pooled = session.on_pool(SESSION_POOL) if usable_processors() >= _POOL_PROCESSORS else None
+    candidates: list[Runner] = [session, *([] if pooled is None else [pooled]), reference]
+    costs = _costs(candidates, trial)
+    best = 0
+    for index, cost in enumerate(costs):
+        if cost < costs[best] + math.log(_CLEARLY_FASTER):
+            best = index
+    _log.debug("ways %s take ln seconds %s", [runner.kind for runner in candidates], costs)
+    chosen = candidates[best]
+    if chosen is reference:
+        session.close()
+    elif chosen is pooled:
+        session.drop()
+    elif pooled is not None:
+        pooled.drop()
+    return chosen
+
+
+def _costs(runners: Sequence[Runner], trial: _Trial) -> list[float]:
+    """Return each runner's mean logarithm of seconds: every size counts the same, small or large."""
+    by_size = [shortest_runs_s(runners, inputs, _BUDGET_S) for inputs in trial.inputs.values()]
+    return [sum(map(math.log, taken)) / len(taken) for taken in zip(*by_size, strict=True)]

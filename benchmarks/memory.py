@@ -64,6 +64,18 @@ def child_pids(pid: int) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children()]
 
 
+def average_child(pid: int) -> Memory:
+    """Return what one of a process's children takes, on average."""
+    children = memory_of(child_pids(pid))
+    count = max(children.processes, 1)
+    return Memory(
+        pss_bytes=children.pss_bytes // count,
+        uss_bytes=children.uss_bytes // count,
+        rss_bytes=children.rss_bytes // count,
+        processes=1,
+    )
+
+
 def mapped_files(pid: int) -> set[str]:
     """Return the names of the files that a process maps (Linux), to see which libraries it has loaded."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()

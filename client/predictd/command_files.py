@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,7 +34,7 @@ def read_inputs(source: str) -> Any:
         raise ConfigError(text) from error
     try:
         return _parse(content)
-    except ValueError as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         text = f"{name}: expected .npy, .npz (numbers, no objects) or JSON: {error}"
         raise ConfigError(text) from error
 

@@ -42,7 +42,7 @@ def models_text(models: Sequence[ModelMetadata]) -> str:
     if not models:
         return "No models are served."
     headers = ["MODEL", "VERSION", "STATE", "INPUTS", "OUTPUTS", "PARAMS", "MEMORY", "BATCHES", "RUNS AS"]
-    right = ("VERSION", "PARAMS", "MEMORY")
+    right = ("PARAMS", "MEMORY")
     lines = format_table(headers, [_model_row(m) for m in models], right=right, style=_bold).splitlines()
     for metadata in models:
         if metadata.error:

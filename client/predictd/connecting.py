@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from types import ModuleType
 
 from predictd.deadline import Deadline
-from predictd.probe import is_listening, likely_cause
 from predictd.transport import Connection, ConnectionLost
 from predictd.wording import restated, seconds_text
 from predictd_proto.errors import ProtocolError, RemoteProtocolError, ServerUnavailableError
@@ -81,7 +81,7 @@ def _await_listener(address: str, deadline: Deadline) -> bool:
     """Wait until something listens there; return False when the deadline comes first."""
     pause_s = FIRST_PAUSE_S
     while not deadline.is_over:
-        if is_listening(address, deadline):
+        if _probe().is_listening(address, deadline):
             return True
         time.sleep(min(pause_s, deadline.remaining_ms / 1000))
         pause_s = min(pause_s * 2, MOST_PAUSE_S)
@@ -89,7 +89,7 @@ def _await_listener(address: str, deadline: Deadline) -> bool:
 
 
 def _unavailable(address: str, deadline: Deadline) -> ServerUnavailableError:
-    listens, cause = likely_cause(address, deadline)
+    listens, cause = _probe().likely_cause(address, deadline)
     text = f"no predictd answered at {address} within {seconds_text(deadline.waited_ms)}: {cause}"
     return ServerUnavailableError(text, {"endpoint": address, "is_listening": listens})
 
@@ -100,6 +100,13 @@ def _shake_hands(connection: Connection, deadline: Deadline) -> Welcome | None:
     connection.send(encode(hello), None)
     frames = connection.receive(deadline)
     return None if frames is None else _welcome_of(frames, connection.address)
+
+
+def _probe() -> ModuleType:
+    """Return the module that finds out why nobody answers: it costs a tenth of our import time, and few need it."""
+    import predictd.probe
+
+    return predictd.probe
 
 
 def _own_name() -> str:

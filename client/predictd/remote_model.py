@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from predictd.call import Question
 from predictd.catalogue import Plan
 from predictd.chunks import Joined, ask_all, chunk_rows
@@ -18,7 +20,7 @@ from predictd.progress import ProgressBar
 from predictd.structure_match import as_array, match_inputs
 from predictd.tables import format_count, format_table
 from predictd.wording import restated
-from predictd_proto.errors import ConfigError, TensorMismatchError
+from predictd_proto.errors import ConfigError, RequestTooLargeError, TensorMismatchError
 from predictd_proto.structures import Structure, fill_structure, leaf_names
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 #: Keras' own, for `steps` without `batch_size`.
 _KERAS_BATCH_SIZE = 32
+
+#: So little goes as one request without a look at the server's limits: at the usual price of a call.
+_SMALL_ROWS = 32
+_SMALL_BYTES = 1 << 16
+_QUIET = ("auto", 0)
 
 
 class RemoteModel:
@@ -101,6 +108,11 @@ class RemoteModel:
         """
         _check_count("batch_size", batch_size)
         _check_count("steps", steps)
+        if steps is None and verbose in _QUIET and _is_small(x, batch_size):
+            try:
+                return self._ask(x, is_matched=False)
+            except RequestTooLargeError:
+                pass  # a server with limits below anything usual: in parts, then
         plan, limits = self._known()
         if is_stream(x):
             return self._predict_stream(x, plan, limits, batch_size, verbose, steps)
@@ -287,6 +299,12 @@ def _check_count(name: str, value: int | None) -> None:
     if value is not None and (type(value) is not int or value < 1):
         text = f"{name}: expected a whole number of at least 1, or None, got {value!r}"
         raise ConfigError(text)
+
+
+def _is_small(x: Any, batch_size: int | None) -> bool:
+    if type(x) is not np.ndarray or not x.ndim or x.nbytes > _SMALL_BYTES:
+        return False
+    return len(x) <= (_SMALL_ROWS if batch_size is None else min(batch_size, _SMALL_ROWS))
 
 
 def _row_count(arrays: Sequence[NDArray[Any]]) -> int | None:

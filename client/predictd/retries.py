@@ -6,7 +6,6 @@ caller's thread.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ class Retries:
         deadline: Deadline,
         *,
         sleep: Callable[[float], object] = time.sleep,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] | None = None,
     ) -> Answer:
         """Repeat a call that failed once, until it succeeds or there is no point in going on.
 
@@ -66,11 +65,16 @@ class Retries:
             first: How it failed.
             deadline: Until when.
             sleep: Waits for seconds.
-            draw: Returns a number from 0 up to 1.
+            draw: Returns a number from 0 up to 1; None for `random.random`.
 
         Raises:
             PredictdError: The last error, or the loss of the server where that is why nobody answers now.
         """
+        if draw is None:
+            # Not at import: with what it imports in turn it costs as much as several of our modules.
+            from random import random
+
+            draw = random
         error: RetryableError = first
         losses: list[ServerLostError] = []
         repetition = 0

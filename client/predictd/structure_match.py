@@ -32,6 +32,8 @@ def match_inputs(spec: SignatureSpec, inputs: Any, *, is_lenient: bool = False) 
     """
     structure = spec.input_structure
     if isinstance(structure, str):
+        if type(inputs) is np.ndarray:
+            return [inputs]
         return [_single_value(structure, len(spec.inputs[0].shape), inputs, is_lenient=is_lenient)]
     if isinstance(inputs, Mapping) and not isinstance(structure, dict):
         return _by_name(spec, inputs, is_lenient=is_lenient)
@@ -72,8 +74,10 @@ def _single_value(name: str, rank: int, inputs: Any, *, is_lenient: bool) -> Any
             return inputs[name]
         raise _wrong_names([name], inputs)
     # Keras takes [x] for x; a list of rows looks the same until one counts the axes.
-    if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and getattr(inputs[0], "ndim", -1) == rank:
-        return inputs[0]
+    if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
+        (first,) = inputs
+        if hasattr(first, "__array__") and np.ndim(first) == rank:
+            return first
     return inputs
 
 

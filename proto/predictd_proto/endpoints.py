@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -126,7 +125,11 @@ def default_endpoint(
     runtime = environ.get(RUNTIME_VARIABLE, "")
     if runtime.startswith("/"):
         return _parse_from(RUNTIME_VARIABLE, f"{_IPC}{runtime.rstrip('/')}/predictd/predictd.sock")
-    directory = (temporary or tempfile.gettempdir()).rstrip("/")
+    if not temporary:
+        import tempfile  # not at import: every client would pay for it, and few need it
+
+        temporary = tempfile.gettempdir()
+    directory = temporary.rstrip("/")
     user = _own_user() if uid is None else uid
     return _parse_from("the temporary directory", f"{_IPC}{directory}/predictd-{user}/predictd.sock")
 

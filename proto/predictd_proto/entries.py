@@ -11,10 +11,12 @@ from typing import Any
 
 from predictd_proto.checks import shown
 from predictd_proto.errors import LocalProtocolError, RemoteProtocolError, RequestTooLargeError
+from predictd_proto.headers import pack_header
 from predictd_proto.limits import INLINE_TENSOR_BYTES, MAX_AXIS, Limits
 from predictd_proto.tensors import DTYPE_BYTES, MAX_NAME, STRING, Buffer, Tensor, check_data
 
 _ENTRY_ITEMS = 4
+_MOST_BIN8 = 0xFF
 
 
 def as_bytes(frame: Any) -> bytes | memoryview:
@@ -85,6 +87,15 @@ def tensors_of_entries(entries: object, frames: Sequence[Buffer], limits: Limits
         text = f"{len(frames)} frames; expected {next_frame}, as no tensor points at the others"
         raise RemoteProtocolError(text)
     return tuple(tensors)
+
+
+def packed_entry(tensor: Tensor) -> bytes:
+    """Return a small tensor's entry as msgpack, without the data that it ends with."""
+    size = len(tensor.data)
+    # msgpack's specification: 0x94 a list of four, 0xc4 and 0xc5 bytes with a length of one and two bytes.
+    length = bytes((0xC4, size)) if size <= _MOST_BIN8 else b"\xc5" + size.to_bytes(2, "big")
+    parts = [pack_header(part, "a tensor's entry") for part in (tensor.name, tensor.dtype, tensor.shape)]
+    return b"".join((b"\x94", *parts, length))
 
 
 def check_rows(tensors: tuple[Tensor, ...], limits: Limits) -> None:

@@ -72,6 +72,11 @@ _OF_CLIENTS = frozenset((1, 3, 6, 7, 9))
 _OF_SERVERS = frozenset((2, 4, 5, 8, 10))
 
 
+def envelope(cls: type[Message]) -> bytes:
+    """Return what every frame 0 of a kind of message begins with."""
+    return _PREFIXES[cls]
+
+
 def encode(message: Message) -> list[Buffer]:
     """Return a message as frames; large tensors are shared, not copied.
 

@@ -23,13 +23,15 @@ _RECEIPT_KEYS = frozenset(item.name for item in fields(Receipt))
 
 def request_header(request: PredictRequest, frames: list[Buffer]) -> dict[str, object]:
     """Return a request's header, and add its large tensors to the frames."""
-    header: dict[str, object] = {"id": request.id, "model": request.model}
+    header: dict[str, object] = {"id": request.id}
+    if request.timeout_ms is not None:
+        # Second, and the tensors last: so a server can tell requests of one kind by their bytes (request_template.py).
+        header["timeout_ms"] = request.timeout_ms
+    header["model"] = request.model
     if request.version is not None:
         header["version"] = request.version
     if request.signature is not None:
         header["signature"] = request.signature
-    if request.timeout_ms is not None:
-        header["timeout_ms"] = request.timeout_ms
     if request.caller_class:
         header["caller_class"] = request.caller_class
     if request.traceparent:

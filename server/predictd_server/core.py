@@ -14,13 +14,14 @@ from predictd_proto.errors import (
     PredictdError,
     ProtocolError,
     RemoteProtocolError,
-    RequestTooLargeError,
     ServerDrainingError,
 )
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, Message, PredictRequest
-from predictd_proto.tensors import Buffer
+from predictd_proto.reply_template import ReplyTemplate
+from predictd_proto.request_template import RequestTemplates
+from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.admission import Admission
 from predictd_server.batch import Batch, Run
 from predictd_server.counters import Counters
@@ -72,6 +73,7 @@ class Core:
         self._max_batch_bytes = max_batch_bytes
         self._lanes: dict[LaneKey, Lane] = {}
         self._open: dict[tuple[bytes, int], Pending] = {}
+        self._templates = RequestTemplates()
         self.counters = counters
         self.admission = admission
         self.replies: list[Reply] = []
@@ -87,6 +89,8 @@ class Core:
             frames: The message, without routing id; kept until the request is answered.
             now: The time (monotonic).
         """
+        if len(frames) == 1 and self._receive_known(peer, frames[0], now):
+            return
         try:
             message = decode(frames, self._limits)
         except PredictdError as error:
@@ -94,7 +98,7 @@ class Core:
             self._answer_error(peer, request_id_of(frames), error)
             return
         if type(message) is PredictRequest:
-            self._receive_predict(peer, message, now)
+            self._receive_predict(peer, message, frames, now)
         elif type(message) is CancelRequest:
             self._cancel(peer, message.id)
         elif type(message) is Hello:
@@ -103,40 +107,67 @@ class Core:
             self.counters.requests_malformed_total += 1
             self._answer_error(peer, getattr(message, "id", None), _misplaced(message))
 
-    def _receive_predict(self, peer: bytes, message: PredictRequest, now: float) -> None:
+    def _receive_known(self, peer: bytes, frame: Buffer, now: float) -> bool:
+        """Take a request in by what is known of its kind; return whether it could be."""
+        found = self._templates.recognise(frame) if type(frame) is bytes else None
+        if found is None:
+            return False
+        known, request_id, timeout_ms, data = found
+        if known.resolved is None or known.resolved[0] != self._registry.generation:
+            return False
+        _, signature, rows = known.resolved
+        first = known.request.tensors[0]
+        tensor = Tensor(first.name, first.dtype, first.shape, data)
+        self.counters.requests_total += 1
+        deadline_s = now + min(self._max_timeout_s, timeout_ms / 1000)
+        self._admit(Pending(peer, request_id, signature, (tensor,), rows, len(data), now, deadline_s))
+        return True
+
+    def _receive_predict(self, peer: bytes, message: PredictRequest, frames: Sequence[Buffer], now: float) -> None:
         self.counters.requests_total += 1
         try:
-            self._admit(peer, message, now)
+            generation = self._registry.generation
+            signature = self._registry.find(message.model, message.version, message.signature)
+            tensors, rows = signature.check(message.tensors)
         except PredictdError as error:
-            if error.code == "overloaded":
-                self.counters.requests_overloaded_total += 1
-            else:
-                self.counters.requests_refused_total += 1
-            self._answer_error(peer, message.id, error)
-
-    def _admit(self, peer: bytes, message: PredictRequest, now: float) -> None:
-        if self.is_draining:
-            text = "the server is shutting down and takes no more work; try again when it is back"
-            raise ServerDrainingError(text)
-        key = (peer, message.id)
-        if key in self._open:
-            text = f"request id {message.id} is already in use on this connection"
-            raise RemoteProtocolError(text)
-        signature = self._registry.find(message.model, message.version, message.signature)
-        tensors, rows = signature.check(message.tensors)
-        if rows > self._limits.max_rows:
-            text = f"a request of {rows} rows; the limit is max_rows = {self._limits.max_rows}: send fewer at a time"
-            raise RequestTooLargeError(text)
+            self._refuse(peer, message.id, error)
+            return
+        if len(frames) == 1 and rows and type(frames[0]) is bytes:
+            known = self._templates.remember(frames[0], message)
+            if known is not None:
+                known.resolved = (generation, signature, rows)
         timeout_s = self._max_timeout_s
         if message.timeout_ms is not None:
             timeout_s = min(timeout_s, message.timeout_ms / 1000)
         byte_count = sum([len(tensor.data) for tensor in tensors])
-        request = Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s)
-        if not rows:
-            self.replies.append((peer, empty_response(request)))
+        self._admit(Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s))
+
+    def _admit(self, request: Pending) -> None:
+        try:
+            self._enqueue(request)
+        except PredictdError as error:
+            self._refuse(request.peer, request.id, error)
+
+    def _refuse(self, peer: bytes, request_id: int, error: PredictdError) -> None:
+        if error.code == "overloaded":
+            self.counters.requests_overloaded_total += 1
+        else:
+            self.counters.requests_refused_total += 1
+        self._answer_error(peer, request_id, error)
+
+    def _enqueue(self, request: Pending) -> None:
+        if self.is_draining:
+            text = "the server is shutting down and takes no more work; try again when it is back"
+            raise ServerDrainingError(text)
+        key = (request.peer, request.id)
+        if key in self._open:
+            text = f"request id {request.id} is already in use on this connection"
+            raise RemoteProtocolError(text)
+        if not request.rows:
+            self.replies.append((request.peer, empty_response(request)))
             self.counters.requests_ok_total += 1
             return
-        self.admission.admit(rows, byte_count)
+        self.admission.admit(request.rows, request.byte_count)
         self._open[key] = request
         self._lane_of(request).add(request)
 
@@ -229,13 +260,14 @@ class Core:
         except PredictdError as error:
             self._fail(run.parts, error)
             return
+        templates: dict[int, ReplyTemplate] = {}
         for request in requests:
             if not request.is_over and request.finished_rows >= request.rows:
-                self._answer(request, batch, run)
+                self._answer(request, batch, run, templates)
 
-    def _answer(self, request: Pending, batch: Batch, run: Run) -> None:
+    def _answer(self, request: Pending, batch: Batch, run: Run, templates: dict[int, ReplyTemplate]) -> None:
         try:
-            frames = response_frames(request, batch, run, self.admission.rows)
+            frames = response_frames(request, batch, run, self.admission.rows, templates)
         except PredictdError as error:
             self._fail([part for part in run.parts if part.request is request], error)
             return

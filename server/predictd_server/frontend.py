@@ -123,14 +123,15 @@ class Frontend:
             self._socket.close(LINGER_MS)
 
     def _receive(self, core: Core) -> bool:
-        receive = self._socket.recv
+        receive, option = self._socket.recv, self._socket.get
         for count in range(MOST_RECEIVES):
             try:
                 peer = receive(zmq.NOBLOCK)
             except zmq.Again:
                 return count > 0
-            frames: list[Buffer] = [receive()] if self._socket.rcvmore else []
-            while self._socket.rcvmore:
+            # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
+            frames: list[Buffer] = [receive()] if option(zmq.RCVMORE) else []
+            while option(zmq.RCVMORE):
                 frames.append(self._socket.recv(copy=False).buffer)
             core.receive(peer, frames, monotonic())
         return True

@@ -39,16 +39,22 @@ class ServedModel:
 
 
 class Registry:
-    """Models by name and version."""
+    """Models by name and version.
+
+    Attributes:
+        generation: Counts the changes; what `find` said in another generation may no longer hold.
+    """
 
     def __init__(self) -> None:
         self._models: dict[str, tuple[ServedModel, ...]] = {}
+        self.generation = 0
 
     def put(self, served: ServedModel) -> None:
         """Add a version, or replace the one of that name and number."""
         name, version = served.metadata.name, served.metadata.version
         others = [other for other in self._models.get(name, ()) if other.metadata.version != version]
         self._models[name] = tuple(sorted((*others, served), key=lambda item: -item.metadata.version))
+        self.generation += 1
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all models, loading and failed ones among them."""

@@ -51,9 +51,11 @@ class ServedSignature:
     surprise_s: float = 0.0
     input_names: tuple[str, ...] = field(init=False)
     has_free_axes: bool = field(init=False)
+    has_fixed_outputs: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.input_names = tuple(spec.name for spec in self.spec.inputs)
+        self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in self.spec.outputs)
         self.has_free_axes = any(None in spec.shape[1:] for spec in self.spec.inputs)
 
     @property

@@ -1,0 +1,138 @@
+# The single entry to this checkout. `make` alone lists what there is.
+#
+# Everything is installed into .venv (and .venvs/ for other interpreters) by the first target that
+# needs it, and again when pyproject.toml has changed. Nothing outside the checkout is touched, but
+# for Debian's python3-venv where it is missing and make runs as root.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+# Output is read in the order in which it is asked for.
+.NOTPARALLEL:
+
+# Which interpreter .venv is made with; empty: the first on PATH that fits.
+PYTHON ?=
+# What to hand to pytest, e.g. make test ARGS='-k batcher -x'.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The server extra for this machine. CUDA's TensorFlow is three times the download and does nothing
+# where no NVIDIA device is; wheels without it exist for Linux on x86-64.
+NVIDIA := $(shell test -e /dev/nvidia0 || nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
+SERVER_EXTRA ?= $(if $(NVIDIA),server,$(if $(filter Linux-x86_64,$(shell uname -s -m | tr ' ' -)),server-cpu,server))
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+# Stamps: the demo needs less than development does, and a person waits for it.
+RUN_READY := $(VENV)/.ready-run-$(SERVER_EXTRA)
+DEV_READY := $(VENV)/.ready-dev-$(SERVER_EXTRA)
+
+# The markers of tests that start processes.
+PROCESSES := integration or redis or slow or tensorflow
+CODE := celery_app client proto server tests $(wildcard examples) $(wildcard benchmarks) scripts
+
+##@ Look
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## "; \
+	              if (system("test -t 1") == 0) { bold = "\033[1m"; cyan = "\033[36m"; off = "\033[0m" } \
+	              print bold "predictd" off ": one process owns the Keras graph, everybody asks it" } \
+	     /^##@ / { printf "\n%s%s%s\n", bold, substr($$0, 5), off } \
+	     /^[a-z-]+:.*## / { printf "  %smake %-17s%s %s\n", cyan, $$1, off, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nThe first run installs TensorFlow (%s) and the rest into %s: a minute or two.\n' '$(SERVER_EXTRA)' '$(VENV)'
+
+.PHONY: demo
+demo: $(RUN_READY) ## Train, serve, and score real digits through a prefork Celery worker
+	@$(BIN)/python -m examples.digits.demo $(ARGS)
+
+.PHONY: demo-hang
+demo-hang: $(RUN_READY) ## The disease: the same model loaded in the worker's parent
+	@$(BIN)/python -m examples.digits.hang $(ARGS)
+
+.PHONY: bench
+bench: $(RUN_READY) ## Speed and memory as ratios measured in one run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+##@ Test
+
+.PHONY: test
+test: test-here test-pythons ## Every test, then proto and client on each Python
+
+.PHONY: test-here
+test-here: $(DEV_READY) ## Every test on .venv's Python; ARGS='-k name -x' goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(DEV_READY) ## The tests that start no process: seconds
+	@$(BIN)/python -m pytest -m 'not ($(PROCESSES))' $(ARGS)
+
+.PHONY: test-integration
+test-integration: $(DEV_READY) ## The tests with real processes: daemon, Redis, Celery workers
+	@$(BIN)/python -m pytest -m '$(PROCESSES)' $(ARGS)
+
+.PHONY: test-pythons
+test-pythons: $(DEV_READY) ## The proto and client tests on each of Python 3.10 to 3.13 that is here
+	@$(BIN)/python scripts/test_pythons.py $(ARGS)
+
+.PHONY: coverage
+coverage: $(DEV_READY) ## Every test with branch coverage, subprocesses included
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+.PHONY: wheel-test
+wheel-test: $(DEV_READY) ## Build the wheel and try it in two empty environments
+	@$(BIN)/python scripts/check_wheel.py --extra $(SERVER_EXTRA)
+
+##@ Check
+
+.PHONY: check
+check: check-format lint types imports ## Everything that judges the code without running it
+
+.PHONY: check-format
+check-format: $(DEV_READY) ## Would `make format` change anything?
+	@$(BIN)/ruff format --check $(CODE)
+
+.PHONY: lint
+lint: $(DEV_READY) ## ruff
+	@$(BIN)/ruff check $(CODE)
+
+.PHONY: types
+types: $(DEV_READY) ## mypy (strict), then basedpyright as a second opinion
+	@$(BIN)/mypy $(CODE)
+	@$(BIN)/basedpyright --warnings $(CODE)
+
+.PHONY: imports
+imports: $(DEV_READY) ## import-linter: which package may import what
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(DEV_READY) ## Rewrite the code to house style
+	@$(BIN)/ruff check --fix --exit-zero --quiet $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+##@ Keep house
+
+.PHONY: setup
+setup: $(DEV_READY) ## Everything into .venv, for an editor
+
+.PHONY: clean
+clean: ## Remove what make made: environments, caches, builds
+	@rm -rf $(VENV) .venvs dist htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find celery_app client proto server tests scripts $(wildcard examples) $(wildcard benchmarks) \
+		-name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo 'clean'
+
+$(BIN)/python:
+	@scripts/create_venv.sh $(VENV) $(PYTHON)
+
+$(RUN_READY): pyproject.toml | $(BIN)/python
+	@echo '==> installing predictd[$(SERVER_EXTRA),celery] and what the demo needs into $(VENV): once, a minute or two'
+	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group demo --group bench
+	@touch $@
+
+$(DEV_READY): pyproject.toml | $(BIN)/python
+	@echo '==> installing predictd[$(SERVER_EXTRA),celery] and the development tools into $(VENV): once, a minute or two'
+	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group dev
+	@touch $@ $(RUN_READY)

@@ -1,0 +1,1 @@
+"""Examples that run from a checkout: `make demo`, `make demo-hang`."""

@@ -1,0 +1,45 @@
+"""A short endpoint, a fake server behind it and a client in front of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import predictd
+from tests.client.fake_server import FakeServer
+
+ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+@pytest.fixture
+def folder() -> Iterator[str]:
+    """A directory with a path short enough for sockets."""
+    path = tempfile.mkdtemp(prefix="pd-")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def endpoint(folder: str) -> str:
+    return f"ipc://{folder}/d.sock"
+
+
+@pytest.fixture
+def server(endpoint: str) -> Iterator[FakeServer]:
+    with FakeServer(endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def client(endpoint: str) -> Iterator[predictd.Client]:
+    with predictd.Client(endpoint, timeout_ms=20_000, retries=None) as made:
+        yield made
+
+
+@pytest.fixture
+def rows() -> np.ndarray:
+    return ROWS.copy()

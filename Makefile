@@ -99,9 +99,15 @@ lint: $(DEV_READY) ## ruff
 	@$(BIN)/ruff check $(CODE)
 
 .PHONY: types
-types: $(DEV_READY) ## mypy (strict), then basedpyright as a second opinion
+types: mypy basedpyright ## mypy (strict), then basedpyright as a second opinion
+
+.PHONY: mypy
+mypy: $(DEV_READY)
 	@$(BIN)/mypy $(CODE)
-	@$(BIN)/basedpyright --warnings $(CODE)
+
+.PHONY: basedpyright
+basedpyright: $(DEV_READY)
+	@$(BIN)/basedpyright --warnings $(filter-out tests,$(CODE))
 
 .PHONY: imports
 imports: $(DEV_READY) ## import-linter: which package may import what

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.status import Status
 
 from benchmarks.figures import Figure, as_json, markdown, show
 from benchmarks.sections import SECTIONS
@@ -31,7 +33,7 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path | Non
     figures: list[Figure] = []
     for name in names or SECTIONS:
         with console.status(name) as status:
-            found = SECTIONS[name](rounds, seconds, lambda text, name=name: status.update(f"{name}: {text}"))
+            found = SECTIONS[name](rounds, seconds, partial(_say, status, name))
         show(f"{name}: {SECTIONS[name].__doc__}", found, console)
         figures.extend(found)
     if output is not None:
@@ -40,6 +42,10 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path | Non
         (output / "bench.json").write_text(as_json(figures) + "\n")
     missed = [figure.what for figure in figures if figure.is_met is False]
     console.print(f"missed: {'; '.join(missed)}" if missed else "every goal was met")
+
+
+def _say(status: Status, name: str, text: str) -> None:
+    status.update(f"{name}: {text}")
 
 
 if __name__ == "__main__":

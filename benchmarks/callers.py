@@ -6,11 +6,11 @@ Owns the three kinds of call that are compared. Each process is spawned anew, wi
 from __future__ import annotations
 
 import multiprocessing
-import statistics
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zmq
@@ -106,7 +106,7 @@ def measure(kind: str, endpoint: str, *, processes: int, threads: int, seconds: 
     )
 
 
-def _work(kind: str, endpoint: str, threads: int, seconds: float, start, results) -> None:
+def _work(kind: str, endpoint: str, threads: int, seconds: float, start: Any, results: Any) -> None:
     context = zmq.Context()
     client = predictd.Client(endpoint)
     calls = [bare_caller(context, endpoint) if kind == "bare" else client_caller(client) for _ in range(threads)]
@@ -139,8 +139,3 @@ def _loop(call: Callable[[], object], times: list[float], begin: threading.Barri
         after = time.perf_counter()
         times.append(after - before)
         before = after
-
-
-def median(values: list[float]) -> float:
-    """Return the median."""
-    return statistics.median(values)

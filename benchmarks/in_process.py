@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -42,7 +43,7 @@ def main(path: str) -> None:
         print(json.dumps({"p50_us": p50_us, "per_second": per_second}), flush=True)
 
 
-def _p50_us(call, seconds: float) -> tuple[float, float]:
+def _p50_us(call: Callable[[], object], seconds: float) -> tuple[float, float]:
     times: list[float] = []
     started = before = time.perf_counter()
     while before < started + seconds:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import predictd
 
@@ -20,7 +21,7 @@ READY_TIMEOUT_S = 120.0
 
 
 @contextlib.contextmanager
-def running(command: list[str], **options) -> Iterator[subprocess.Popen[str]]:
+def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Run a command for as long as the block lasts."""
     process = subprocess.Popen(command, text=True, **options)
     try:
@@ -63,7 +64,7 @@ class InProcess:
         answer = self._read()
         return float(answer["p50_us"]), float(answer["per_second"])
 
-    def _read(self) -> dict[str, object]:
+    def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

@@ -1,6 +1,6 @@
 """Writes the table of settings into README.md, so that it can't differ from the code.
 
-    python scripts/settings_table.py
+Run it with `python scripts/settings_table.py`.
 """
 
 from __future__ import annotations

@@ -51,19 +51,17 @@ def main(directory: Path) -> None:
     words = keras.Input((None, 4), name="words")
     keras.Model(words, keras.layers.Rescaling(2.0)(words), name="sequence").save(directory / "sequence.keras")
 
-    tf.saved_model.save(_sleeper(tf), str(directory / "sleeper"))
+    sleeper = tf.Module()
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="seconds")])
+    def sleep(seconds):
+        wait_s = tf.cast(tf.reduce_max(seconds) - SLEEP_BASE, tf.float64)
+        end_s = tf.timestamp() + wait_s
+        turns = tf.while_loop(lambda turn: tf.timestamp() < end_s, lambda turn: [turn + 1], [tf.constant(0)])[0]
+        return {"slept": seconds + 0.0 * tf.cast(turns, tf.float32)}
 
-def _sleeper(tf):
-    class Sleeper(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="seconds")])
-        def __call__(self, seconds):
-            wait = tf.cast(tf.reduce_max(seconds) - SLEEP_BASE, tf.float64)
-            end = tf.timestamp() + wait
-            turns = tf.while_loop(lambda turn: tf.timestamp() < end, lambda turn: [turn + 1], [tf.constant(0)])[0]
-            return {"slept": seconds + 0.0 * tf.cast(turns, tf.float32)}
-
-    return Sleeper()
+    sleeper.sleep = sleep
+    tf.saved_model.save(sleeper, str(directory / "sleeper"))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def running_redis(port: int | None = None) -> Iterator[str]:
         pytest.skip(str(error))
     port = port or free_port()
     with tempfile.TemporaryDirectory() as directory:
-        command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
+        command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             _wait_for(port, process)

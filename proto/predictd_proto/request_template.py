@@ -14,8 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from predictd_proto.entries import packed_entry
-from predictd_proto.frames import envelope
+from predictd_proto.frames import encode, envelope
 from predictd_proto.limits import INLINE_TENSOR_BYTES
 from predictd_proto.messages import PredictRequest
 from predictd_proto.tensors import DTYPE_BYTES
@@ -23,7 +22,6 @@ from predictd_proto.tensors import DTYPE_BYTES
 _BEGIN = envelope(PredictRequest)
 _ID_KEY = b"\xa2id"
 _TIMEOUT_KEY = b"\xaatimeout_ms\xcb"
-_ENTRY_BEGIN = b"\xa7tensors\x91"
 _FLOAT = struct.Struct(">d")
 _MAP_AT = len(_BEGIN)
 _ID_AT = _MAP_AT + 1 + len(_ID_KEY)
@@ -81,12 +79,10 @@ class RequestTemplates:
         if split is None or len(request.tensors) != 1 or request.task_id or request.traceparent:
             return None
         data = request.tensors[0].data
-        # A bool's bytes need a look each time; strings have no fixed size; the data must be what the frame ends with.
-        if request.tensors[0].dtype in ("bool", "string") or request.tensors[0].dtype not in DTYPE_BYTES:
+        # A bool's bytes need a look each time; strings have no fixed size.
+        if request.tensors[0].dtype == "bool" or request.tensors[0].dtype not in DTYPE_BYTES:
             return None
-        if not 0 < len(data) <= INLINE_TENSOR_BYTES or not frame.endswith(
-            _ENTRY_BEGIN + packed_entry(request.tensors[0]) + data
-        ):
+        if not 0 < len(data) <= INLINE_TENSOR_BYTES or not _is_as_encoded(frame, split[2], request):
             return None
         if len(self._known) >= MAX_ENTRIES:
             self._known.clear()
@@ -96,6 +92,18 @@ class RequestTemplates:
         self._known[known.count, known.middle] = known
         self._sizes.setdefault(len(frame) - position, set()).add(len(data))
         return known
+
+
+def _is_as_encoded(frame: bytes, position: int, request: PredictRequest) -> bool:
+    """Whether all but id and time is as `encode` writes it: no key twice, none unknown, the data at the very end.
+
+    Otherwise the same bytes could be read in two ways, and the fast one could be the wrong one.
+    """
+    encoded = bytes(encode(request)[0])
+    split = _split(encoded)
+    if split is None or encoded[_MAP_AT] != frame[_MAP_AT]:
+        return False
+    return encoded[split[2] :] == frame[position:]
 
 
 def _split(frame: bytes) -> tuple[int, float, int] | None:

@@ -104,11 +104,15 @@ class OutputRows:
         self._data = memoryview(tensor.data)
         self._row_bytes = len(tensor.data) // max(array.shape[0], 1)
 
+    def data(self, start: int, count: int) -> memoryview:
+        """Return the bytes of some rows; not of strings."""
+        return self._data[start * self._row_bytes : (start + count) * self._row_bytes]
+
     def rows(self, start: int, count: int) -> Tensor:
         """Return some rows as a tensor."""
         shape = (count, *self._row_shape)
         if self._strings is not None:
             data = Tensor.from_array(self._name, self._strings[start : start + count]).data
         else:
-            data = self._data[start * self._row_bytes : (start + count) * self._row_bytes]
+            data = self.data(start, count)
         return Tensor(self._name, self._dtype, shape, data)

@@ -19,7 +19,6 @@ from predictd_proto.errors import (
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, Message, PredictRequest
-from predictd_proto.reply_template import ReplyTemplate
 from predictd_proto.request_template import RequestTemplates
 from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.admission import Admission
@@ -29,7 +28,7 @@ from predictd_server.greeting import Greeting
 from predictd_server.lane import Lane
 from predictd_server.pending import Part, Pending
 from predictd_server.registry import Registry
-from predictd_server.replies import empty_response, response_frames, split_run
+from predictd_server.replies import empty_response, response_frames, split_run, whole_replies
 
 Reply = tuple[bytes, list[Buffer]]
 LaneKey = tuple[object, ...]
@@ -214,7 +213,9 @@ class Core:
         return min((lane.closes_at() for lane in self._lanes.values() if lane.queue), default=None)
 
     def _is_dropped(self, request: Pending, now: float) -> bool:
-        if not request.is_over and request.deadline_s <= now:
+        if not request.is_over and request.deadline_s > now:
+            return False
+        if not request.is_over:
             self.counters.requests_expired_total += 1
             waited_ms = (now - request.arrived_s) * 1000
             text = (
@@ -222,9 +223,8 @@ class Core:
             )
             self._answer_error(request.peer, request.id, ExpiredInQueueError(text))
             self._close(request)
-        if request.is_over:
-            self.admission.start(request.rows - request.next_row)
-        return request.is_over
+        self.admission.start(request.rows - request.next_row)
+        return True
 
     def _start(self, batch: Batch, now: float) -> None:
         self.admission.start(batch.rows)
@@ -256,21 +256,27 @@ class Core:
 
     def _reply(self, batch: Batch, run: Run) -> None:
         try:
-            requests = split_run(run)
+            whole = whole_replies(run, batch, self.admission.rows)
+            requests = split_run(run) if whole is None else []
         except PredictdError as error:
             self._fail(run.parts, error)
             return
-        templates: dict[int, ReplyTemplate] = {}
+        for request, frame in whole or ():
+            if not request.is_over:
+                self._answer(request, [frame])
         for request in requests:
             if not request.is_over and request.finished_rows >= request.rows:
-                self._answer(request, batch, run, templates)
+                self._answer_joined(request, batch, run)
 
-    def _answer(self, request: Pending, batch: Batch, run: Run, templates: dict[int, ReplyTemplate]) -> None:
+    def _answer_joined(self, request: Pending, batch: Batch, run: Run) -> None:
         try:
-            frames = response_frames(request, batch, run, self.admission.rows, templates)
+            frames = response_frames(request, batch, run, self.admission.rows)
         except PredictdError as error:
             self._fail([part for part in run.parts if part.request is request], error)
             return
+        self._answer(request, frames)
+
+    def _answer(self, request: Pending, frames: list[Buffer]) -> None:
         self.counters.requests_ok_total += 1
         self.replies.append((request.peer, frames))
         self._close(request)

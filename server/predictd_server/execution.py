@@ -58,7 +58,9 @@ def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float] = p
         assembled = clock()
         outputs = list(batch.signature.runner.run(inputs))
     except Exception as error:  # a model may raise anything
-        _log.warning("%s raised for %d rows: %s", batch.signature, batch.rows, error, exc_info=True)
+        # The whole of TensorFlow's text goes to those who ask: one caller's bad input must not fill the log.
+        _log.warning("%s raised for %d rows: %s", batch.signature, batch.rows, _reason(error))
+        _log.debug("its traceback", exc_info=True)
         failure = PredictionError(f"{batch.signature} raised for this request: {_reason(error)}")
         return Run(batch.parts, batch.rows, batch.size, None, failure, assembled - started, clock() - assembled)
     executed = clock()

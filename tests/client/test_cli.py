@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -30,8 +31,13 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(endpoint: str) -> Run:
+    # Before click 8.2 both streams were one, unless asked otherwise.
+    is_old = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters
+    apart: dict[str, Any] = {"mix_stderr": False} if is_old else {}
+    runner = CliRunner(env={"PREDICTD_ENDPOINT": endpoint}, **apart)
+
     def invoke(*arguments: str, stdin: bytes | str | None = None) -> Result:
-        return CliRunner(env={"PREDICTD_ENDPOINT": endpoint}).invoke(main, arguments, input=stdin)
+        return runner.invoke(main, arguments, input=stdin)
 
     return invoke
 

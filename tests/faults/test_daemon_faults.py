@@ -62,7 +62,7 @@ def wait_until(condition, timeout_s: float = 20.0) -> None:
 
 
 def raw_dealer(endpoint: str) -> zmq.Socket:
-    dealer = zmq.Context.instance().socket(zmq.DEALER)
+    dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     dealer.setsockopt(zmq.LINGER, 0)
     dealer.setsockopt(zmq.RCVTIMEO, 10_000)
     dealer.connect(endpoint)

@@ -81,7 +81,9 @@ class Supervised:
 
     def logs(self) -> str:
         """Return the ends of all logs."""
-        return "\n".join(f"== {path.name}\n{path.read_text()[-1500:]}" for path in (self.directory / "run").glob("*.log"))
+        return "\n".join(
+            f"== {path.name}\n{path.read_text()[-1500:]}" for path in (self.directory / "run").glob("*.log")
+        )
 
     def stop(self) -> int:
         """End all of it in an orderly way."""

@@ -139,7 +139,7 @@ def test_a_subclassed_model_takes_what_it_was_built_with(tmp_path: Path) -> None
     import keras
 
     @keras.saving.register_keras_serializable("predictd_tests")
-    class Pair(keras.Model):  # type: ignore[misc]
+    class Pair(keras.Model):
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             self.dense = keras.layers.Dense(2)

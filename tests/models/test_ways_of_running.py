@@ -191,7 +191,7 @@ def test_dropout_that_is_on_in_serving_stays_on(tmp_path: Path) -> None:
     import keras
 
     @keras.saving.register_keras_serializable("predictd_tests")
-    class AlwaysDropout(keras.layers.Dropout):  # type: ignore[misc]
+    class AlwaysDropout(keras.layers.Dropout):
         def call(self, inputs: Any, training: bool | None = None) -> Any:
             return super().call(inputs, training=True)
 

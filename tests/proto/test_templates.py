@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,7 +43,14 @@ def request(number: int, timeout_ms: float | None, tensor: Tensor, **fields: obj
 )
 def test_a_templated_reply_reads_like_an_encoded_one(dtypes, lengths, numbers) -> None:
     shapes = [[2, lengths[i]] for i in range(len(dtypes))]
-    facts = {"model": "m", "version": 3, "execute_ms": 1.25, "batch_rows": 2, "closed_by": "full", "queued_rows": 9}
+    facts: dict[str, Any] = {
+        "model": "m",
+        "version": 3,
+        "execute_ms": 1.25,
+        "batch_rows": 2,
+        "closed_by": "full",
+        "queued_rows": 9,
+    }
     template = None
     for seed, (number, queue_ms) in enumerate(numbers):
         tensors = tensors_of(dtypes, shapes, seed)
@@ -48,7 +58,7 @@ def test_a_templated_reply_reads_like_an_encoded_one(dtypes, lengths, numbers) -
         receipt = Receipt(queue_ms=queue_ms, **facts)
         template = template or ReplyTemplate(receipt, tensors)
         expected = PredictResponse(id=number, tensors=tensors, receipt=receipt)
-        assert decode([template.frame(number, queue_ms, tensors)]) == decode(encode(expected))
+        assert decode([template.frame(number, queue_ms, [tensor.data for tensor in tensors])]) == decode(encode(expected))
 
 
 def test_large_replies_and_replies_of_nothing_have_no_template() -> None:
@@ -121,6 +131,48 @@ def test_what_must_be_looked_at_each_time_is_not_remembered(frame: bytes) -> Non
     message = decode([frame])
     assert isinstance(message, PredictRequest)
     assert RequestTemplates().remember(frame, message) is None
+
+
+def strange(*entries: bytes) -> bytes:
+    """A frame with these packed keys and values after an id and a time."""
+    time = b"\xaatimeout_ms\xcb" + struct.pack(">d", 1.0)
+    return b"pd\x01\x03" + bytes([0x82 + len(entries)]) + b"\xa2id\x05" + time + b"".join(entries)
+
+
+MODEL = b"\xa5model\xa1m"
+TENSORS = b"\xa7tensors\x91\x94\xa1x\xa5uint8\x91\x02\xc4\x02"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        strange(MODEL, b"\xa2id\x06", TENSORS + b"ab"),
+        strange(MODEL, b"\xaatimeout_ms\xc0", TENSORS + b"ab"),
+        strange(MODEL, TENSORS + b"ab", TENSORS + b"cd"),
+        strange(MODEL, TENSORS + b"ab", b"\xa1k\xc4" + bytes([len(TENSORS) + 2]) + TENSORS + b"cd"),
+        strange(TENSORS + b"ab", MODEL),
+        strange(MODEL, b"\xa1k\x01", TENSORS + b"ab"),
+    ],
+    ids=["id twice", "time twice", "tensors twice", "tensors in data", "tensors not last", "unknown key"],
+)
+def test_what_could_be_read_in_two_ways_is_not_remembered(frame: bytes) -> None:
+    message = decode([frame])
+    assert isinstance(message, PredictRequest)
+    assert RequestTemplates().remember(frame, message) is None
+
+
+def test_what_is_written_in_another_way_is_recognised_all_the_same() -> None:
+    frame = strange(MODEL, TENSORS + b"ab")
+    wide_id = frame.replace(b"\xa2id\x05", b"\xa2id\xcf" + bytes(7) + b"\x05")
+    templates = RequestTemplates()
+    message = decode([wide_id])
+    assert isinstance(message, PredictRequest)
+    assert templates.remember(wide_id, message) is not None
+    for same in (frame, wide_id):
+        found = templates.recognise(same)
+        assert found is not None
+        assert found[1:] == (5, 1.0, b"ab")
+    assert templates.recognise(frame.replace(b"\xa2id\x05", b"\xa2id\xcf" + b"\xff" * 8)) is None
 
 
 def test_the_memory_is_bounded() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from predictd_server.watchdog import Watchdog
 
 
-def watchdog(now: float = 100.0, **changes):
+def watchdog(now: float = 100.0, **changes: Any) -> Watchdog:
     frontend = SimpleNamespace(is_alive=True, beat_s=now)
     engine = SimpleNamespace(is_alive=True, busy_since_s=None)
     control = SimpleNamespace(is_alive=True)
-    parts = {"frontend": frontend, "engine": engine, "control": control}
+    parts: dict[str, Any] = {"frontend": frontend, "engine": engine, "control": control}
     for name, value in changes.items():
         part, _, attribute = name.partition("__")
         setattr(parts[part], attribute, value)

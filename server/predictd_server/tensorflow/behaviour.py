@@ -9,7 +9,7 @@ import numpy as np
 
 from predictd_server.runner import Arrays, Runner
 from predictd_server.tensorflow.agreement import Tolerance, find_difference
-from predictd_server.tensorflow.probe import Probe
+from predictd_server.tensorflow.probe import OTHER_SEED, Probe
 
 #: Enough for a row with neighbours; small enough for any model.
 _ROWS = 3
@@ -28,7 +28,7 @@ def are_rows_independent(runner: Runner, probe: Probe, tolerance: Tolerance) -> 
         probe: Makes its inputs.
         tolerance: For comparing answers.
     """
-    inputs, others = probe.inputs(_ROWS), probe.inputs(_ROWS, seed=1)
+    inputs, others = probe.inputs(_ROWS), probe.inputs(_ROWS, seed=OTHER_SEED)
     if any(array.ndim == 0 for array in inputs):
         return False
     rows = inputs[0].shape[0]

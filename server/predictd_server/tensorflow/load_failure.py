@@ -12,6 +12,8 @@ from predictd_proto.errors import ModelLoadError, PredictdError
 
 _MAX_REASON = 300
 _NODES = re.compile(r"\{\{[^}]*\}\} ?")
+#: Keras puts this between a complaint about a whole layer and its cause.
+_WRAPPED = "Exception encountered: "
 _HEADLINES = {"<stack traces unavailable>", "Graph execution error:"}
 _EXPORT = "serve what model.export('directory') writes instead: it needs no Python code"
 
@@ -45,6 +47,10 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("truncated file",),
         "it is cut short; save the model again or repeat the copy",
+    ),
+    (
+        ("Bad CRC", "file signature not found", "JSONDecodeError", "Cannot parse file", "Failed to find any matching"),
+        "it is damaged or incomplete; save the model again or repeat the copy",
     ),
     (
         ("associated with tags",),
@@ -81,7 +87,7 @@ def reason_of(error: Exception) -> str:
     """Return an error as one short line: its type and the first sentence of its text."""
     if isinstance(error, PredictdError):
         return error.message
-    lines = [line.strip() for line in _NODES.sub("", str(error)).splitlines()]
+    lines = [line.strip() for line in _NODES.sub("", str(error)).rpartition(_WRAPPED)[2].splitlines()]
     lines = [line for line in lines if line and line not in _HEADLINES]
     # Keras and TensorFlow often begin with a headline that says nothing.
     headline = next((line for line in lines if not line.endswith(":")), lines[0] if lines else "no reason given")
@@ -95,5 +101,14 @@ def _meaning(error: Exception) -> str:
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or any(sign in said for sign in _OUT_OF_MEMORY):
         return f"not enough memory to load it: {reason_of(error)}; serve fewer models here, or give it more memory"
-    meaning = next((meaning for signs, meaning in _MEANINGS if any(sign in said for sign in signs)), None)
-    return f"can't be loaded: {reason_of(error)}" if meaning is None else f"{meaning} ({reason_of(error)})"
+    for signs, meaning in _MEANINGS:
+        for sign in signs:
+            if sign in said:
+                return f"{meaning} ({_sentence_with(sign, said)})"
+    return f"can't be loaded: {reason_of(error)}"
+
+
+def _sentence_with(sign: str, said: str) -> str:
+    """Return the sentence that gave a cause away: Keras wraps it in those of every layer around it."""
+    sentences = (sentence.strip() for line in said.splitlines() for sentence in line.split(". "))
+    return next(sentence for sentence in sentences if sign in sentence)[:_MAX_REASON]

@@ -24,6 +24,8 @@ from predictd_server.runner import Arrays
 
 #: Lengths tried for free axes other than the rows'. 16 suits sequences, the larger ones images, 1 the rest.
 FREE_LENGTHS = (16, 64, 224, 1)
+#: A probe's second set of values.
+OTHER_SEED = 1000
 #: A PNG image of one grey pixel: what a graph that decodes images takes where a text is asked for.
 _PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
@@ -89,7 +91,7 @@ def find_probe(run: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec], row
     Args:
         run: Runs the graph.
         specs: Its inputs.
-        rows: Rows to try with.
+        rows: Rows to try with: as many as will be run later, since a few rows may be in range by luck.
 
     Raises:
         Exception: What the graph raised for zeros, when it took no probe at all.
@@ -99,6 +101,7 @@ def find_probe(run: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec], row
     for probe in _probes(tuple(specs)):
         inputs = probe.inputs(rows)
         try:
+            run(probe.inputs(rows, seed=OTHER_SEED))
             outputs = run(inputs)
         except Exception as error:
             errors[probe] = error

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 #: Candidates are compared and timed with at most this much input.
 _PROBE_BYTES = 16 << 20
-_FIRST_ROWS = 2
+_FEW_ROWS = 2
 _BUDGET_S = 0.1
 #: A later candidate must be this much faster to be preferred: timings of one way differ by as much.
 _CLEARLY_FASTER = 0.85
@@ -89,19 +89,20 @@ def select_runner(
         ModelLoadError: It can't run at all, or its answers depend on earlier requests.
     """
     reference = FunctionRunner(traced.function, owner)
+    sizes = _trial_sizes(traced.spec, ladder)
     try:
-        probe = find_probe(reference.run, traced.spec.inputs, _FIRST_ROWS).probe
+        probe = find_probe(reference.run, traced.spec.inputs, sizes[-1]).probe
     except Exception as error:
         return _unprobed(traced.spec, reference, error)
     flat = _flattened(traced)
     tolerance = Tolerance.HALF if flat is not None and flat.uses_halves else Tolerance.SINGLE
-    inputs = probe.inputs(_FIRST_ROWS)
+    inputs = probe.inputs(_FEW_ROWS)
     if not is_repeatable(reference, inputs, tolerance):
         return _unrepeatable(traced.spec, reference, flat, probe)
     if flat is not None and flat.writes:
         note = f"signature {traced.spec.name!r} changes a state of its own ({', '.join(flat.writes)}): run as it is"
         return _selected(traced.spec, reference, probe, tolerance, note)
-    trial = _trial(reference, probe, ladder, tolerance)
+    trial = _trial(reference, probe, sizes, tolerance)
     session = _session(flat, traced.spec, constant_limit_bytes, saved_model, trial)
     runner = reference if session is None else _fastest(session, reference, trial)
     return _selected(traced.spec, runner, probe, tolerance)
@@ -147,9 +148,13 @@ def _selected(spec: SignatureSpec, runner: Runner, probe: Probe, tolerance: Tole
     return Selected(LoadedSignature(spec, runner, are_independent, probe.inputs), notes)
 
 
-def _trial(reference: Runner, probe: Probe, ladder: Sequence[int], tolerance: Tolerance) -> _Trial:
-    fitting = [rows for rows in ladder if rows * row_bytes(probe.specs, probe.free_length) <= _PROBE_BYTES]
-    sizes = sorted({min(ladder), max(fitting, default=min(ladder))})
+def _trial_sizes(spec: SignatureSpec, ladder: Sequence[int]) -> list[int]:
+    """Return the smallest and the largest size of the ladder that is worth trying, ascending."""
+    fitting = [rows for rows in ladder if rows * row_bytes(spec.inputs) <= _PROBE_BYTES]
+    return sorted({min(ladder), max(fitting, default=min(ladder))})
+
+
+def _trial(reference: Runner, probe: Probe, sizes: Sequence[int], tolerance: Tolerance) -> _Trial:
     inputs = {rows: probe.inputs(rows) for rows in sizes}
     return _Trial(inputs, {rows: reference.run(arrays) for rows, arrays in inputs.items()}, tolerance)
 

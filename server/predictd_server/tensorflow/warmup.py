@@ -12,7 +12,7 @@ from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_server.runner import Runner
 from predictd_server.tensorflow.load_failure import reason_of
-from predictd_server.tensorflow.probe import find_probe
+from predictd_server.tensorflow.probe import Probe, find_probe
 from predictd_server.tensorflow.timing import median_run_s
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def warm_up(spec: SignatureSpec, runner: Runner, sizes: Sequence[int]) -> dict[i
         ModelLoadError: A larger batch failed where a smaller one ran.
     """
     try:
-        probe = find_probe(runner.run, spec.inputs, sizes[0]).probe
+        probe = _probe(spec, runner, sizes)
     except Exception as error:
         _log.warning("signature %r is not warmed up: it takes no made-up input: %s", spec.name, reason_of(error))
         return {}
@@ -51,3 +51,11 @@ def warm_up(spec: SignatureSpec, runner: Runner, sizes: Sequence[int]) -> dict[i
             )
             raise ModelLoadError(text) from error
     return durations_s
+
+
+def _probe(spec: SignatureSpec, runner: Runner, sizes: Sequence[int]) -> Probe:
+    try:
+        return find_probe(runner.run, spec.inputs, sizes[-1]).probe
+    except Exception:
+        # The largest size may be too large for the machine, which is worth a text of its own.
+        return find_probe(runner.run, spec.inputs, sizes[0]).probe

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from predictd_proto.errors import PredictdError
 
-#: Redis hands a message out again when it was not acknowledged for this long (Celery's default), and a worker holds a
-#: task that waits for its retry unacknowledged. Delays have to stay far below it, or the task runs twice.
-VISIBILITY_TIMEOUT_S = 3600
+#: Redis hands a task out again when it was not acknowledged for this long: that of a worker that was killed (good), and
+#: that of one which still runs it or waits for its retry (it runs twice then, which does no harm). Twice the longest
+#: that predictd lets a request wait; Celery's own hour would leave a killed worker's tasks lying about for an hour.
+VISIBILITY_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

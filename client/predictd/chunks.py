@@ -7,7 +7,7 @@ sit in memory twice. The caller's thread; the window holds several connections, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,10 +68,11 @@ def chunk_rows(plan: Plan, arrays: Sequence[NDArray[Any]], limits: Limits, batch
 class _Sent:
     """A question that was sent, or failed to be."""
 
-    __slots__ = ("call", "deadline", "error", "question")
+    __slots__ = ("call", "deadline", "error", "question", "rows")
 
-    def __init__(self, client: Client, question: Question, timeout_ms: float | None) -> None:
+    def __init__(self, client: Client, question: Question, rows: int, timeout_ms: float | None) -> None:
         self.question = question
+        self.rows = rows
         self.deadline: Deadline = client.deadline(timeout_ms)
         self.call: Call | None = None
         self.error: RetryableError | None = None
@@ -80,26 +81,26 @@ class _Sent:
         except RetryableError as error:
             self.error = error
 
-    def answer(self, client: Client) -> tuple[PredictResponse, Plan]:
-        """Wait for the answer, asking again where that helps."""
+    def answer(self, client: Client) -> tuple[PredictResponse, int]:
+        """Wait for the answer, asking again where that helps; return it and the rows of its question."""
         error = self.error
         if error is None and self.call is not None:
             try:
-                return self.call.finish()
+                return self.call.finish()[0], self.rows
             except RetryableError as lost:
                 error = lost
         assert error is not None, "neither sent nor failed"
-        return client.ask_again(self.question, error, self.deadline)
+        return client.ask_again(self.question, error, self.deadline)[0], self.rows
 
 
 def ask_all(
-    client: Client, questions: Iterator[Question], timeout_ms: float | None
-) -> Iterator[tuple[PredictResponse, Plan]]:
-    """Return the answers to questions, in order, with a few questions under way at any time.
+    client: Client, questions: Iterator[tuple[Question, int]], timeout_ms: float | None
+) -> Generator[tuple[PredictResponse, int], None, None]:
+    """Return the answers to questions, each with its number of rows, in order, a few questions under way at any time.
 
     Args:
         client: Asks.
-        questions: Made one by one, as there is room.
+        questions: With their number of rows; made one by one, as there is room.
         timeout_ms: What each of them may take.
 
     Raises:
@@ -107,10 +108,10 @@ def ask_all(
     """
     under_way: deque[_Sent] = deque()
     try:
-        for question in questions:
+        for question, rows in questions:
             if len(under_way) >= WINDOW:
                 yield under_way.popleft().answer(client)
-            under_way.append(_Sent(client, question, timeout_ms))
+            under_way.append(_Sent(client, question, rows, timeout_ms))
         while under_way:
             yield under_way.popleft().answer(client)
     finally:
@@ -153,6 +154,11 @@ class Joined:
             _check_same(tensor.name, whole, view)
             whole[self._filled : self._filled + rows] = view
         self._filled += rows
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no chunk."""
+        return not self._whole and not self._parts
 
     def arrays(self) -> list[NDArray[Any]]:
         """Return the outputs."""

@@ -5,23 +5,23 @@ Owns Keras' calling conventions: what `predict` takes, casts, returns and prints
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from predictd.call import Question
 from predictd.catalogue import Plan
-from predictd.chunks import Joined, ask_all, chunk_rows
 from predictd.client import Client
 from predictd.data_sources import batch_count, batches_of, is_stream
 from predictd.deadline import check_timeout_ms
+from predictd.many_rows import ManyRows, row_count
 from predictd.progress import ProgressBar
 from predictd.structure_match import as_array, match_inputs
 from predictd.tables import format_count, format_table
 from predictd.wording import restated
 from predictd_proto.errors import ConfigError, RequestTooLargeError, TensorMismatchError
-from predictd_proto.structures import Structure, fill_structure, leaf_names
+from predictd_proto.structures import Structure, leaf_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,26 +110,25 @@ class RemoteModel:
         _check_count("steps", steps)
         if steps is None and verbose in _QUIET and _is_small(x, batch_size):
             try:
-                return self._ask(x, is_matched=False)
+                return self._ask(x)
             except RequestTooLargeError:
                 pass  # a server with limits below anything usual: in parts, then
         plan, limits = self._known()
+        many = ManyRows(
+            self._client,
+            plan,
+            limits,
+            question=lambda arrays: self._question(arrays, is_matched=True),
+            timeout_ms=self._timeout_ms,
+            batch_size=batch_size,
+        )
         if is_stream(x):
-            return self._predict_stream(x, plan, limits, batch_size, verbose, steps)
+            batches = (self._arrays(plan, batch) for batch in batches_of(x, steps))
+            return many.of_batches(batches, ProgressBar(batch_count(x, steps), verbose))
         arrays = self._arrays(plan, x)
-        rows = _row_count(arrays)
-        if rows is not None and steps is not None:
-            rows = min(rows, steps * (batch_size or _KERAS_BATCH_SIZE))
-            arrays = [array[:rows] for array in arrays]
-        per_chunk = chunk_rows(plan, arrays, limits, batch_size)
-        if rows is None or rows <= per_chunk:
-            bar = ProgressBar(1, verbose)
-            outputs = self._ask(arrays, is_matched=True)
-            bar.step()
-            bar.close()
-            return outputs
-        bar = ProgressBar(-(-rows // per_chunk), verbose)
-        return self._joined(self._chunks(arrays, rows, per_chunk), plan, rows, bar)
+        if steps is not None and row_count(arrays) is not None:
+            arrays = [array[: steps * (batch_size or _KERAS_BATCH_SIZE)] for array in arrays]
+        return many.of_arrays(arrays, verbose)
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for one batch, sent as one request.
@@ -140,7 +139,7 @@ class RemoteModel:
         Raises:
             PredictdError: As `Client.predict`.
         """
-        return self._ask(x, is_matched=False)
+        return self._ask(x)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Return the outputs for one batch, sent as one request, as numpy arrays.
@@ -156,7 +155,7 @@ class RemoteModel:
         if training:
             text = f"model {self._name!r}: training=True is not possible: a served model only infers"
             raise ConfigError(text)
-        return self._ask(x, is_matched=False)
+        return self._ask(x)
 
     @property
     def name(self) -> str:
@@ -242,51 +241,10 @@ class RemoteModel:
             is_matched=is_matched,
         )
 
-    def _ask(self, inputs: Any, *, is_matched: bool) -> Any:
-        question = self._question(inputs, is_matched=is_matched)
+    def _ask(self, x: Any) -> Any:
+        question = self._question(x, is_matched=False)
         answer, plan = self._client.ask(question, self._client.deadline(self._timeout_ms))
         return plan.outputs(answer.tensors)
-
-    def _chunks(self, arrays: Sequence[NDArray[Any]], rows: int, per_chunk: int) -> Iterator[Question]:
-        # Slices are views: a chunk is cast and copied only when its turn comes.
-        for start in range(0, max(rows, 1), per_chunk):
-            stop = min(start + per_chunk, rows)
-            yield self._question([array[start:stop] for array in arrays], is_matched=True)
-
-    def _joined(self, questions: Iterator[Question], plan: Plan, rows: int | None, bar: ProgressBar) -> Any:
-        joined = Joined(rows)
-        sizes: list[int] = []
-
-        def noted() -> Iterator[Question]:
-            for question in questions:
-                sizes.append(len(question.inputs[0]))
-                yield question
-
-        answers = ask_all(self._client, noted(), self._timeout_ms)
-        for number, (answer, plan_of_answer) in enumerate(answers):
-            joined.add(plan_of_answer.in_order(answer.tensors), sizes[number])
-            bar.step()
-        bar.close()
-        if not sizes:
-            text = f"{plan.label}: the generator or data set gave no batch"
-            raise TensorMismatchError(text)
-        names = [spec.name for spec in plan.spec.outputs]
-        return fill_structure(plan.spec.output_structure, dict(zip(names, joined.arrays(), strict=True)))
-
-    def _predict_stream(
-        self, x: Any, plan: Plan, limits: Limits, batch_size: int | None, verbose: str | int, steps: int | None
-    ) -> Any:
-        def questions() -> Iterator[Question]:
-            for batch in batches_of(x, steps):
-                arrays = self._arrays(plan, batch)
-                rows = _row_count(arrays)
-                if rows is None:
-                    # Refused as it is, with the reason, by whoever checks shapes.
-                    yield self._question(arrays, is_matched=True)
-                    return
-                yield from self._chunks(arrays, rows, chunk_rows(plan, arrays, limits, batch_size))
-
-        return self._joined(questions(), plan, None, ProgressBar(batch_count(x, steps), verbose))
 
 
 def _rebuild(
@@ -305,12 +263,6 @@ def _is_small(x: Any, batch_size: int | None) -> bool:
     if type(x) is not np.ndarray or not x.ndim or x.nbytes > _SMALL_BYTES:
         return False
     return len(x) <= (_SMALL_ROWS if batch_size is None else min(batch_size, _SMALL_ROWS))
-
-
-def _row_count(arrays: Sequence[NDArray[Any]]) -> int | None:
-    """Return how many rows all of them have; None where they don't agree or have none: that is refused elsewhere."""
-    counts = {array.shape[0] if array.ndim else -1 for array in arrays}
-    return counts.pop() if len(counts) == 1 and -1 not in counts else None
 
 
 def _in_order(specs: Sequence[TensorSpec], structure: Structure) -> list[TensorSpec]:

@@ -16,7 +16,7 @@ def test_broker_and_results_are_one_redis_unless_told_otherwise() -> None:
     assert settings["broker_url"] == settings["result_backend"] == "redis://127.0.0.1:6379/0"
     settings = celery_settings({"PREDICTD_BROKER_URL": "redis+socket:///run/redis.sock"})
     assert settings["broker_url"] == settings["result_backend"] == "redis+socket:///run/redis.sock"
-    assert settings["broker_transport_options"] == {"visibility_timeout": 3600}
+    assert settings["broker_transport_options"] == {"visibility_timeout": 600}
 
 
 def test_other_brokers_answer_through_themselves() -> None:

@@ -37,7 +37,7 @@ def test_no_estimate_of_a_server_makes_a_task_wait_for_long() -> None:
 def test_the_defaults_outlast_a_restart_and_stay_far_below_the_visibility_timeout() -> None:
     waits = [[POLICY.delay_s(SILENCE, n, random=r) for n in range(POLICY.max_retries)] for r in (0.0, 1.0)]
     assert sum(waits[0]) > 60
-    assert sum(waits[1]) < VISIBILITY_TIMEOUT_S / 10
+    assert max(waits[1]) < VISIBILITY_TIMEOUT_S / 10
 
 
 @pytest.mark.parametrize("wrong", [{"max_retries": -1}, {"max_delay_s": 0}, {"max_delay_s": 1000}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import predictd
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, PredictRequest
-from tests.client.fake_server import FakeServer, answer, other_version, refuse, silent
+from predictd_proto.tensors import Tensor
+from tests.client.fake_server import FLOAT_ROWS, FakeServer, answer, other_version, refuse, signature, silent
 
 MANY = np.random.default_rng(7).normal(size=(500, 4))
 
@@ -78,6 +80,25 @@ def keras_batches() -> Iterator[tuple[np.ndarray]]:
 def test_predict_takes_batches_one_by_one(model: predictd.RemoteModel, make: Any) -> None:
     np.testing.assert_array_equal(model.predict(make()), twice(MANY))
     np.testing.assert_array_equal(model.predict(make(), steps=2), twice(MANY[:200]))
+
+
+@pytest.mark.parametrize("batch", [np.float64(3), np.zeros(4), [np.zeros((2, 4)), np.zeros((3, 4))]])
+def test_a_wrong_batch_of_a_generator_is_refused_with_the_reason(model: predictd.RemoteModel, batch: Any) -> None:
+    with pytest.raises(predictd.TensorMismatchError, match="input 'x'"):
+        model.predict(iter([MANY[:3], batch]))
+
+
+def test_another_model_in_the_middle_is_an_error(server: FakeServer, model: predictd.RemoteModel) -> None:
+    renamed = signature({"x": FLOAT_ROWS}, {"z": FLOAT_ROWS})
+
+    def swap(request: PredictRequest) -> list[Any]:
+        server.models = [other_version(server.models[0], 2, signatures=(renamed,))]
+        swapped = answer(request, version=2)
+        return [replace(swapped, tensors=(replace(swapped.tensors[0], name="z"),))]
+
+    server.replies = [lambda request: [answer(request)], swap]
+    with pytest.raises(predictd.RemoteProtocolError, match="answered with outputs 'z'; its metadata says 'y'"):
+        model.predict(MANY, batch_size=100)
 
 
 def test_an_endless_generator_needs_steps(model: predictd.RemoteModel) -> None:
@@ -275,13 +296,10 @@ def test_outputs_of_other_widths_cannot_be_joined(server: FakeServer, client: pr
 
 
 def test_a_wrong_number_of_rows_back_is_a_fault_of_the_server(server: FakeServer, model: predictd.RemoteModel) -> None:
-    from dataclasses import replace
-
-    from predictd_proto.tensors import Tensor
-
     def one_row(request: PredictRequest) -> list[Any]:
         return [replace(answer(request), tensors=(Tensor.from_array("y", np.zeros((1, 4), np.float32)),))]
 
-    server.replies = [one_row]
+    server.replies = [one_row, silent]
     with pytest.raises(predictd.RemoteProtocolError, match="expected 100 rows, as many as were sent, got float32"):
         model.predict(MANY, batch_size=100)
+    assert len(server.wait_for(CancelRequest)) == 1

@@ -85,7 +85,7 @@ def test_held_outputs_survive_later_runs(loaded: LoadedModel) -> None:
 def test_a_constant_of_the_graph_cannot_be_overwritten(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    class Constant(tf.Module):
+    class Constant(tf.Module):  # type: ignore[misc, unused-ignore]
         @tf.function(input_signature=[tf.TensorSpec((None, 2), tf.float32, name="x")])
         def __call__(self, x: Any) -> Any:
             return {"y": x, "weights": tf.constant([[1.0, 2.0]])}

@@ -99,7 +99,7 @@ def test_an_export_of_keras_has_one_graph_under_two_names(tmp_path: Path) -> Non
 def test_a_saved_model_of_several_functions_has_a_signature_for_each(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    class Codec(tf.Module):
+    class Codec(tf.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
             self.factor = tf.Variable(3.0)
 
@@ -125,7 +125,7 @@ def test_a_saved_model_of_several_functions_has_a_signature_for_each(tmp_path: P
 def test_an_unknown_number_of_output_axes_is_found_by_running(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    class Shapeless(tf.Module):
+    class Shapeless(tf.Module):  # type: ignore[misc, unused-ignore]
         @tf.function(input_signature=[tf.TensorSpec((None, 2), tf.float32, name="x")])
         def __call__(self, x: Any) -> Any:
             y = tf.raw_ops.PlaceholderWithDefault(input=x * 2.0, shape=tf.TensorShape(None))
@@ -139,7 +139,7 @@ def test_a_subclassed_model_takes_what_it_was_built_with(tmp_path: Path) -> None
     import keras
 
     @keras.saving.register_keras_serializable("predictd_tests")
-    class Pair(keras.Model):
+    class Pair(keras.Model):  # type: ignore[misc, unused-ignore]
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             self.dense = keras.layers.Dense(2)

@@ -23,7 +23,7 @@ def module(path: Path, call: Callable[[Any, Any], Any], *, dtype: str = "float32
     """Save a module with a variable, a counter, tables and a generator, of which `call` uses what it wants."""
     import tensorflow as tf
 
-    class Module(tf.Module):
+    class Module(tf.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
             self.weight = tf.Variable(tf.ones((3, 2)))
             self.count = tf.Variable(0.0)
@@ -191,7 +191,7 @@ def test_dropout_that_is_on_in_serving_stays_on(tmp_path: Path) -> None:
     import keras
 
     @keras.saving.register_keras_serializable("predictd_tests")
-    class AlwaysDropout(keras.layers.Dropout):
+    class AlwaysDropout(keras.layers.Dropout):  # type: ignore[misc, unused-ignore]
         def call(self, inputs: Any, training: bool | None = None) -> Any:
             return super().call(inputs, training=True)
 
@@ -285,7 +285,7 @@ def test_a_session_with_wrong_answers_is_not_used(
 def test_a_training_step_beside_the_model_is_left_out(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    class Trainable(tf.Module):
+    class Trainable(tf.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
             self.weight = tf.Variable(1.0)
 

@@ -58,7 +58,8 @@ def test_a_templated_reply_reads_like_an_encoded_one(dtypes, lengths, numbers) -
         receipt = Receipt(queue_ms=queue_ms, **facts)
         template = template or ReplyTemplate(receipt, tensors)
         expected = PredictResponse(id=number, tensors=tensors, receipt=receipt)
-        assert decode([template.frame(number, queue_ms, [tensor.data for tensor in tensors])]) == decode(encode(expected))
+        frame = template.frame(number, queue_ms, [tensor.data for tensor in tensors])
+        assert decode([frame]) == decode(encode(expected))
 
 
 def test_large_replies_and_replies_of_nothing_have_no_template() -> None:

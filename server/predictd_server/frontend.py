@@ -73,6 +73,7 @@ class Frontend:
         self._inline_s = inline_s
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = router_socket(context, limits)
+        self._most_frames = limits.max_tensors + 1
         self._drain_until_s: float | None = None
         self._last_sent_s = 0.0
         self._thread: threading.Thread | None = None
@@ -136,9 +137,13 @@ class Frontend:
             except zmq.Again:
                 return count > 0
             # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
-            frames: list[Buffer] = [receive()] if option(_RCVMORE) else []
+            frames: list[Buffer] = []
+            # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
             while option(_RCVMORE):
-                frames.append(self._socket.recv(copy=False).buffer)
+                frame = receive() if not frames else self._socket.recv(copy=False).buffer
+                # One too many is enough for the core to refuse the message; the rest of it is not kept.
+                if len(frames) <= self._most_frames:
+                    frames.append(frame)
             core.receive(peer, frames, monotonic())
         return True
 

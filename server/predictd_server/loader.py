@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from predictd_proto.errors import ModelLoadError, PredictdError
+from predictd_proto.facts import safe_text
 from predictd_proto.metadata import ModelMetadata
 from predictd_server.ladder import within_bytes
 from predictd_server.model_files import ModelFile
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from predictd_server.runner import LoadedModel
 
 _log = logging.getLogger("predictd")
+
+#: A path or a library's error may hold what UTF-8 can't carry, and any amount of it.
+MOST_TEXT = 4000
 
 #: A bare file has no version of its own.
 FIRST_VERSION = 1
@@ -143,7 +147,13 @@ def _growth(before_bytes: int | None) -> int | None:
 
 
 def _metadata(file: ModelFile, state: str, error: str = "") -> ModelMetadata:
-    return ModelMetadata(name=file.name, version=FIRST_VERSION, state=state, source=file.path.name, error=error[:8000])
+    return ModelMetadata(
+        name=file.name,
+        version=FIRST_VERSION,
+        state=state,
+        source=safe_text(file.path.name, MOST_TEXT),
+        error=safe_text(error, MOST_TEXT),
+    )
 
 
 def _ready_metadata(
@@ -164,7 +174,7 @@ def _ready_metadata(
         default_signature=loaded.default_signature,
         batch_sizes=default.sizes,
         digest=loaded.digest,
-        source=file.path.name,
+        source=safe_text(file.path.name, MOST_TEXT),
         runner=default.runner.kind,
         load_ms=round(load_ms, 1),
         warmup_ms=round(warmup_ms, 1),

@@ -34,7 +34,7 @@ class FunctionRunner:
         """Run the function once; see `Runner.run`."""
         # The dtype is given because an empty array of objects says nothing of strings.
         tensors = [tf.constant(array, dtype) for array, dtype in zip(inputs, self._dtypes, strict=True)]
-        return [np.asarray(tensor.numpy()) for tensor in self._function(*tensors)]
+        return [np.asarray(tensor.numpy()) for tensor in self._function(*tensors)]  # pyright: ignore[reportOptionalCall]  (typeshed's stubs)
 
     def close(self) -> None:
         """Let go of the model."""

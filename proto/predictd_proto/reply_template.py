@@ -1,7 +1,7 @@
-"""Replies of one batch: what they share is packed once, and each reply is joined from it.
+"""Replies from templates: what the replies of one kind share is packed once, and each reply is joined from it.
 
 Owns a second, faster way to the bytes that `frames.encode` gives for a `PredictResponse` (the keys are in another
-order, which no reader minds). A server answers tens of thousands of small requests a second: 1.5 microseconds a reply
+order, which no reader minds). A server answers tens of thousands of small requests a second: 1 microsecond a reply
 instead of 7. Any thread.
 """
 
@@ -9,52 +9,91 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import fields
+from functools import cache
 
 from predictd_proto.entries import packed_entry
 from predictd_proto.frames import envelope
 from predictd_proto.headers import pack_header
 from predictd_proto.limits import INLINE_TENSOR_BYTES
 from predictd_proto.messages import PredictResponse
-from predictd_proto.receipt import Receipt
 from predictd_proto.tensors import Buffer, Tensor
 
-# msgpack's specification: 0x8n and 0x9n are a map and a list of n, 0xcf a uint64, 0xcb a float64.
+# msgpack's specification: 0x8n and 0x9n are a map and a list of n, 0xce a uint32, 0xcf a uint64, 0xcb a float64.
+_UINT32, _UINT64, _FLOAT64 = 0xCE, 0xCF, 0xCB
 _ID = struct.Struct(">BQ")
 _FLOAT = struct.Struct(">Bd")
-_UINT64, _FLOAT64 = 0xCF, 0xCB
 _MOST_SMALL_LIST = 15
 
-_RECEIPT_NAMES = tuple(item.name for item in fields(Receipt) if item.name != "queue_ms")
-_BEGIN = envelope(PredictResponse) + bytes((0x83,)) + pack_header("id", "key")
-_RECEIPT_BEGIN = (
-    pack_header("receipt", "key") + bytes((0x80 + len(_RECEIPT_NAMES) + 1,)) + pack_header("queue_ms", "key")
+_RUN_FLOATS = ("assemble_ms", "execute_ms", "split_ms")
+_RUN_COUNTS = ("batch_rows", "padding_rows", "batches", "queued_rows")
+_RECEIPT_ITEMS = 11  # queue_ms, the seven above, closed_by, model, version
+
+
+def _key(name: str) -> bytes:
+    return pack_header(name, "a key")
+
+
+_BEGIN = envelope(PredictResponse) + b"\x83" + _key("id")
+_RECEIPT_BEGIN = _key("receipt") + bytes((0x80 + _RECEIPT_ITEMS,)) + _key("queue_ms")
+_FLOAT_KEYS = [_key(name) for name in _RUN_FLOATS]
+_COUNT_KEYS = [_key(name) for name in _RUN_COUNTS]
+_RUN = struct.Struct(
+    ">" + "".join(f"{len(key)}sBd" for key in _FLOAT_KEYS) + "".join(f"{len(key)}sBI" for key in _COUNT_KEYS)
 )
 
 
-class ReplyTemplate:
-    """Makes the replies of one batch whose outputs have the same names, dtypes and shapes.
+def run_facts(durations_ms: tuple[float, float, float], counts: tuple[int, int, int, int], closed_by: str) -> bytes:
+    """Return what the receipts of one run's replies share.
 
     Args:
-        receipt: Of any of them; each reply has its own `queue_ms`.
+        durations_ms: assemble_ms, execute_ms, split_ms.
+        counts: batch_rows, padding_rows, batches, queued_rows.
+        closed_by: Why the batch left.
+    """
+    assemble, execute, split = _FLOAT_KEYS
+    rows, padding, batches, queued = _COUNT_KEYS
+    packed = _RUN.pack(
+        *(assemble, _FLOAT64, durations_ms[0]),
+        *(execute, _FLOAT64, durations_ms[1]),
+        *(split, _FLOAT64, durations_ms[2]),
+        *(rows, _UINT32, counts[0]),
+        *(padding, _UINT32, counts[1]),
+        *(batches, _UINT32, counts[2]),
+        *(queued, _UINT32, counts[3]),
+    )
+    return packed + _closed_by(closed_by)
+
+
+@cache
+def _closed_by(reason: str) -> bytes:
+    return _key("closed_by") + _key(reason)
+
+
+class ReplyTemplate:
+    """Makes the replies whose outputs have the same names, dtypes and shapes.
+
+    Args:
+        model: The model's name.
+        version: Its version.
         tensors: Outputs of any of them; each reply has its own data, of the same sizes.
     """
 
     __slots__ = ("_between", "_first")
 
-    def __init__(self, receipt: Receipt, tensors: Sequence[Tensor]) -> None:
-        parts = [pack_header(name, "key") + pack_header(getattr(receipt, name), name) for name in _RECEIPT_NAMES]
-        shared = b"".join(parts) + pack_header("tensors", "key") + bytes((0x90 + len(tensors),))
+    def __init__(self, model: str, version: int, tensors: Sequence[Tensor]) -> None:
+        shared = _key("model") + _key(model) + _key("version") + pack_header(version, "version")
+        shared += _key("tensors") + bytes((0x90 + len(tensors),))
         pieces = [packed_entry(tensor) for tensor in tensors]
         self._first = shared + pieces[0]
         self._between = pieces[1:]
 
-    def frame(self, request_id: int, queue_ms: float, data: Sequence[Buffer]) -> bytes:
+    def frame(self, request_id: int, queue_ms: float, facts: bytes, data: Sequence[Buffer]) -> bytes:
         """Return one reply, as its only frame.
 
         Args:
             request_id: Whose reply it is.
             queue_ms: Its own time in the queue.
+            facts: Its run's, from `run_facts`.
             data: Each output's bytes.
         """
         head = (
@@ -62,6 +101,7 @@ class ReplyTemplate:
             _ID.pack(_UINT64, request_id),
             _RECEIPT_BEGIN,
             _FLOAT.pack(_FLOAT64, queue_ms),
+            facts,
             self._first,
             data[0],
         )
@@ -74,6 +114,6 @@ class ReplyTemplate:
         return b"".join(rest)
 
 
-def fits_template(tensors: Sequence[Tensor]) -> bool:
-    """Whether a reply with these outputs can be made from a template: few, and all inside the header."""
-    return 0 < len(tensors) <= _MOST_SMALL_LIST and all(len(tensor.data) <= INLINE_TENSOR_BYTES for tensor in tensors)
+def fits_template(sizes_bytes: Sequence[int]) -> bool:
+    """Whether a reply with outputs of these sizes can be made from a template: few, and all inside the header."""
+    return 0 < len(sizes_bytes) <= _MOST_SMALL_LIST and max(sizes_bytes) <= INLINE_TENSOR_BYTES

@@ -28,10 +28,14 @@ from predictd_server.greeting import Greeting
 from predictd_server.lane import Lane
 from predictd_server.pending import Part, Pending
 from predictd_server.registry import Registry
-from predictd_server.replies import empty_response, response_frames, split_run, whole_replies
+from predictd_server.replies import empty_response, response_frames, split_run
+from predictd_server.whole_replies import whole_replies
 
 Reply = tuple[bytes, list[Buffer]]
 LaneKey = tuple[object, ...]
+
+#: Empty lanes kept for the next request of their kind: making one takes as long as serving a request from it.
+MOST_IDLE_LANES = 64
 
 
 class Core:
@@ -194,15 +198,14 @@ class Core:
         for key in list(self._lanes):
             lane = self._lanes[key]
             if not lane.queue:
-                del self._lanes[key]
+                if len(self._lanes) > MOST_IDLE_LANES:
+                    del self._lanes[key]
                 continue
             if lane.closes_at() > now and not self.is_draining:
                 continue
             batch = lane.take_batch(now, lambda request: self._is_dropped(request, now), is_draining=self.is_draining)
             # To the end of the row: the lanes take turns, so that a busy model never shuts the others out.
-            del self._lanes[key]
-            if lane.queue:
-                self._lanes[key] = lane
+            self._lanes[key] = self._lanes.pop(key)
             if batch is not None:
                 self._start(batch, now)
                 return batch

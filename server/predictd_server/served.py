@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from predictd_proto.errors import TensorMismatchError
 from predictd_proto.metadata import SignatureSpec
+from predictd_proto.reply_template import ReplyTemplate
 from predictd_proto.tensors import DTYPE_BYTES, Tensor, TensorSpec
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class ServedSignature:
         runner: Runs the graph.
         sizes: Allowed batch sizes, ascending; empty when rows of several requests can't share a run.
         costs_s: Mean seconds of a run, by batch size.
+        has_free_axes: Rows of its inputs may differ in shape.
+        has_fixed_outputs: A row of an output has the same number of bytes in all replies to rows of one shape.
+        has_free_outputs: Rows of its outputs may differ in shape.
+        reply_templates: What replies of one kind share; the pump's.
         surprise_s: What runs of any size may unexpectedly take; fades with every run that doesn't.
     """
 
@@ -52,10 +57,14 @@ class ServedSignature:
     input_names: tuple[str, ...] = field(init=False)
     has_free_axes: bool = field(init=False)
     has_fixed_outputs: bool = field(init=False)
+    has_free_outputs: bool = field(init=False)
+    reply_templates: dict[object, ReplyTemplate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.input_names = tuple(spec.name for spec in self.spec.inputs)
-        self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in self.spec.outputs)
+        outputs = self.spec.outputs
+        self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in outputs)
+        self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
         self.has_free_axes = any(None in spec.shape[1:] for spec in self.spec.inputs)
 
     @property

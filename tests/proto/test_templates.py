@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from predictd_proto.errors import PredictdError
 from predictd_proto.frames import decode, encode
 from predictd_proto.messages import PredictRequest, PredictResponse, Receipt
-from predictd_proto.reply_template import ReplyTemplate, fits_template
+from predictd_proto.reply_template import ReplyTemplate, fits_template, run_facts
 from predictd_proto.request_template import MAX_ENTRIES, RequestTemplates
 from predictd_proto.tensors import Tensor
 
@@ -54,17 +54,19 @@ def test_a_templated_reply_reads_like_an_encoded_one(dtypes, lengths, numbers) -
     template = None
     for seed, (number, queue_ms) in enumerate(numbers):
         tensors = tensors_of(dtypes, shapes, seed)
-        assert fits_template(tensors)
         receipt = Receipt(queue_ms=queue_ms, **facts)
-        template = template or ReplyTemplate(receipt, tensors)
+        template = template or ReplyTemplate("m", 3, tensors)
         expected = PredictResponse(id=number, tensors=tensors, receipt=receipt)
-        frame = template.frame(number, queue_ms, [tensor.data for tensor in tensors])
+        run = run_facts((receipt.assemble_ms, 1.25, receipt.split_ms), (2, 0, 1, 9), "full")
+        frame = template.frame(number, queue_ms, run, [tensor.data for tensor in tensors])
         assert decode([frame]) == decode(encode(expected))
 
 
 def test_large_replies_and_replies_of_nothing_have_no_template() -> None:
-    assert not fits_template(())
-    assert not fits_template((Tensor.from_array("x", np.zeros(5000, np.float64)),))
+    assert not fits_template([])
+    assert not fits_template([8, 40_000])
+    assert not fits_template([8] * 16)
+    assert fits_template([0, 16384])
 
 
 @settings(deadline=None)

@@ -1,0 +1,74 @@
+"""Whole replies: those of a run whose requests were not cut and whose outputs are small, which is nearly all of them.
+
+Owns the short way from output arrays to replies: what replies of one kind share is packed once per signature. Pure;
+pump thread only. Whatever it does not take goes the ordinary way through `replies.py`.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from predictd_proto.reply_template import ReplyTemplate, fits_template, run_facts
+from predictd_server.assembly import OutputRows
+from predictd_server.batch import Batch, Run
+from predictd_server.pending import Pending
+
+#: Kinds of replies remembered per signature; one for each number of rows, and each shape where axes are free.
+MOST_TEMPLATES = 256
+
+
+def whole_replies(run: Run, batch: Batch, queued_rows: int) -> list[tuple[Pending, bytes]] | None:
+    """Return a run's replies with their requests, in order; None when it must go the ordinary way.
+
+    Args:
+        run: It went well.
+        batch: The batch it ran.
+        queued_rows: Rows that wait now.
+    """
+    signature = run.parts[0].request.signature
+    if not signature.has_fixed_outputs or run.outputs is None:
+        return None
+    started = perf_counter()
+    cutters = [
+        OutputRows(spec.name, spec.dtype, array)
+        for spec, array in zip(signature.spec.outputs, run.outputs, strict=True)
+    ]
+    most_rows = 0
+    for part in run.parts:
+        if part.rows != part.request.rows:
+            return None
+        most_rows = max(most_rows, part.rows)
+    if not fits_template([most_rows * cutter.row_bytes for cutter in cutters]):
+        return None
+    split_s = perf_counter() - started
+    facts = run_facts(
+        (_ms(run.assemble_s), _ms(run.execute_s), _ms(split_s)),
+        (run.rows, run.size - run.rows, 1, queued_rows),
+        batch.closed_by,
+    )
+    replies: list[tuple[Pending, bytes]] = []
+    position = 0
+    for part in run.parts:
+        request, rows = part.request, part.rows
+        template = _template(request, cutters, rows)
+        data = [cutter.data(position, rows) for cutter in cutters]
+        replies.append((request, template.frame(request.id, _ms(request.queue_s), facts, data)))
+        position += rows
+    return replies
+
+
+def _template(request: Pending, cutters: list[OutputRows], rows: int) -> ReplyTemplate:
+    signature = request.signature
+    key = (rows, *[cutter.row_shape for cutter in cutters]) if signature.has_free_outputs else rows
+    template = signature.reply_templates.get(key)
+    if template is None:
+        if len(signature.reply_templates) >= MOST_TEMPLATES:
+            signature.reply_templates.clear()
+        tensors = [cutter.rows(0, rows) for cutter in cutters]
+        template = ReplyTemplate(signature.model, signature.version, tensors)
+        signature.reply_templates[key] = template
+    return template
+
+
+def _ms(seconds: float) -> float:
+    return seconds * 1000

@@ -141,8 +141,8 @@ def _in_short(scores: Scores, ours: dict[str, Memory], theirs: comparison.Compar
     rates = [next(iter(timings.values())).per_second for timings in (scores.timings, theirs.timings)]
     sizes = [tables.total(way).pss_bytes / MIB for way in (ours, theirs.memory)]
     return (
-        f" [green]In short: {rates[0]:,.0f} tasks/s instead of {rates[1]:,.0f}, in {sizes[0]:,.0f} MiB"
-        f" instead of {sizes[1]:,.0f}, with the same answers.[/]\n"
+        f" [green]In short: {rates[0]:,.0f} tasks/s instead of {rates[1]:,.0f}, and {sizes[0]:,.0f} MiB"
+        f" instead of {sizes[1]:,.0f}.[/]\n"
     )
 
 

@@ -34,8 +34,8 @@ _RCVMORE = int(zmq.RCVMORE)
 #: Messages taken in before a batch gets its turn, so that a flood can't keep the engine idle.
 MOST_RECEIVES = 256
 
-#: An idle pump turns this often, to show that it lives.
-IDLE_TURN_MS = 1000
+#: An idle pump turns this often, to show that it lives and to see that it is to drain.
+IDLE_TURN_MS = 200
 
 #: What was sent has this long to leave after the socket is closed.
 LINGER_MS = 1000
@@ -73,6 +73,7 @@ class Frontend:
         self._inline_s = inline_s
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = router_socket(context, limits)
+        self._socket.setsockopt(zmq.RCVTIMEO, IDLE_TURN_MS)
         self._most_frames = limits.max_tensors + 1
         self._drain_until_s: float | None = None
         self._last_sent_s = 0.0
@@ -118,22 +119,25 @@ class Frontend:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake_reader, zmq.POLLIN)
         try:
+            waiting = _NOBLOCK
             while not self._is_drained(core, engine):
                 self.beat_s = monotonic()
-                has_received = self._receive(core)
+                has_received = self._receive(core, waiting)
                 has_run = self._turn_engine(core, engine)
                 self._send(core)
+                waiting = _NOBLOCK
                 if not has_received and not has_run:
-                    self._wait(poller, core, engine)
+                    waiting = self._wait(poller, core, engine)
             time.sleep(max(0.0, self._last_sent_s + GRACE_S - monotonic()))
         finally:
             self._socket.close(LINGER_MS)
 
-    def _receive(self, core: Core) -> bool:
+    def _receive(self, core: Core, waiting: int) -> bool:
+        """Take in what has arrived; return whether anything had. `waiting` is 0 to wait for the first message."""
         receive, option = self._socket.recv, self._socket.get
         for count in range(MOST_RECEIVES):
             try:
-                peer = receive(_NOBLOCK)
+                peer = receive(_NOBLOCK if count else waiting)
             except zmq.Again:
                 return count > 0
             # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
@@ -179,16 +183,19 @@ class Frontend:
                 self._counters.replies_lost_total += 1
                 _log.debug("a reply was lost: %s", error)
 
-    def _wait(self, poller: zmq.Poller, core: Core, engine: Engine) -> None:
+    def _wait(self, poller: zmq.Poller, core: Core, engine: Engine) -> int:
+        """Wait for something to do; return 0 when that can only be a message, which `recv` itself waits for faster."""
         timeout_ms: float = IDLE_TURN_MS
         if not engine.is_busy:
             wakeup = core.next_wakeup()
-            if wakeup is not None:
-                # One more: poll takes whole milliseconds, and a wait rounded down would spin until the window closes.
-                timeout_ms = min(max(wakeup - monotonic(), 0.0) * 1000 + 1, IDLE_TURN_MS)
+            if wakeup is None:
+                return 0
+            # One more: poll takes whole milliseconds, and a wait rounded down would spin until the window closes.
+            timeout_ms = min(max(wakeup - monotonic(), 0.0) * 1000 + 1, IDLE_TURN_MS)
         for source, _ in poller.poll(int(timeout_ms)):
             if source == self._wake_reader:
                 os.read(self._wake_reader, 4096)
+        return _NOBLOCK
 
     def _is_drained(self, core: Core, engine: Engine) -> bool:
         if self._drain_until_s is None:

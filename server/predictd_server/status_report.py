@@ -21,7 +21,7 @@ from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
 from predictd_server.settings import Settings
 
-#: The pump turns at least once a second while nothing runs on its thread.
+#: The pump turns several times a second while nothing runs on its thread.
 SILENT_AFTER_S = 5.0
 
 

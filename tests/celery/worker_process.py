@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 from celery import Celery
 
+from predictd_celery.config import QUEUE
 from predictd_celery.tasks import PREDICT
 from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
@@ -24,6 +25,7 @@ from tests.daemon_process import clean_environment
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 40.0
+READY_APP = "predictd_celery"
 
 
 class WorkerProcess:
@@ -45,7 +47,7 @@ class WorkerProcess:
         broker_url: str,
         endpoint: str,
         *options: str,
-        app: str = "predictd_celery",
+        app: str = READY_APP,
         children: int = 2,
         **environment: str,
     ) -> None:
@@ -69,6 +71,8 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
             )
         self.app = Celery("tests", broker=broker_url, backend=broker_url, set_as_current=False)
+        if app == READY_APP:
+            self.app.conf.task_default_queue = QUEUE
 
     @property
     def log(self) -> str:

@@ -15,8 +15,17 @@ MOST_LINES = 400
 EMPTY_NAME = re.compile(r"manager|handler|helper|utils?$", re.IGNORECASE)
 # Whose machine it was, and where packages were fetched from, is nobody's business.
 MACHINE_PATH = re.compile(r"(?<![\w.$}])/(?:work|root|home|Users)/[\w.]")
+# Put together from pieces, so that no file names one, this one included.
 REGISTRY_HOST = re.compile(
-    r"pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|deb(?:ian)?\.debian\.org|(?:extra-)?index-url"
+    "|".join(
+        (
+            *map(
+                r"\.".join,
+                [("py" + "pi", "org"), ("python" + "hosted", "org"), ("np" + "mjs", "(?:org|com)"), ("debian", "org")],
+            ),
+            "index-" + "url",
+        )
+    )
 )
 
 PYTHON_FILES = [pytest.param(path, id=shown(path)) for path in files(".py")]

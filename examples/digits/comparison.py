@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 import psutil
 from celery import Celery
+from celery.result import AsyncResult
 
 from benchmarks.memory import Memory, child_pids, memory_of
 from examples.digits import MODEL_FILE
 from examples.digits.processes import queue_of, start_worker, tensorflow_environ, wait_for_task
 from examples.digits.progress import Steps
-from examples.digits.scoring import HeldOut, Timing
+from examples.digits.scoring import ANSWER_TIMEOUT_S, HeldOut, Timing
 from examples.digits.stage import Stage
 
 NAME = "tensorflow-worker"
@@ -61,7 +62,7 @@ def measure(
         pending = [_ask(stage, app, held_out, number) for number in range(TASKS)]
         each_ms = []
         for result in pending:
-            each_ms.append(wait_for_task(stage, NAME, result)[1])
+            each_ms.append(result.get(timeout=ANSWER_TIMEOUT_S)[1])
             step.advance()
         timing = Timing(tasks=TASKS, elapsed_s=time.perf_counter() - started_s, each_ms=each_ms)
         memory = {
@@ -80,5 +81,5 @@ def _wake_all(stage: Stage, app: Celery, held_out: HeldOut, children: int) -> No
         awake.update(wait_for_task(stage, NAME, result)[2] for result in pending)
 
 
-def _ask(stage: Stage, app: Celery, held_out: HeldOut, number: int) -> object:
+def _ask(stage: Stage, app: Celery, held_out: HeldOut, number: int) -> AsyncResult:
     return app.send_task(RECOGNISE, (held_out.images[number],), queue=queue_of(stage, NAME))

@@ -71,7 +71,7 @@ def main() -> int | str | None:
 def _play(console: Console, stage: Stage) -> None:
     steps = Steps(console)
     app = caller(stage.start_broker())
-    with steps.step("training a small CNN", f"a small CNN, trained on 899 digits ({installed()})", EPOCHS) as step:
+    with steps.step("training a small CNN", f"a small CNN trained on 899 digits ({installed()})", EPOCHS) as step:
         train(stage, step.reach)
     held_out = HeldOut.load(stage.path / HELD_OUT_FILE)
 

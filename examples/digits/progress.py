@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 #: Narrower than any terminal in use, so that the seconds at the end of each line form a column.
-LINE_WIDTH = 78
+LINE_WIDTH = 79
 
 
 class Step:

@@ -7,6 +7,7 @@ plain numbers of `admission` and `counters`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from predictd_proto.errors import (
@@ -299,9 +300,19 @@ class Core:
         """Admitted requests without an answer."""
         return len(self._open)
 
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait for a batch, the rest of those that were cut among them. Any thread."""
+        return sum(len(lane.queue) for lane in list(self._lanes.values()))
+
     def oldest_arrival(self) -> float | None:
-        """Return when the request that has waited longest arrived (monotonic); None when none waits."""
-        return min((lane.queue[0].arrived_s for lane in list(self._lanes.values()) if lane.queue), default=None)
+        """Return when the request that has waited longest arrived (monotonic); None when none waits. Any thread."""
+        arrivals_s: list[float] = []
+        for lane in list(self._lanes.values()):
+            # The control thread asks while the pump empties lanes: a look before would not help.
+            with contextlib.suppress(IndexError):
+                arrivals_s.append(lane.queue[0].arrived_s)
+        return min(arrivals_s, default=None)
 
     def _close(self, request: Pending) -> None:
         request.is_over = True

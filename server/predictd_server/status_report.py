@@ -60,7 +60,7 @@ class StatusReport:
             endpoint=self.endpoint,
             uptime_s=round(now - self.started_s, 3),
             models=self.greeting.registry.metadata(),
-            queued_requests=max(admission.requests, 0),
+            queued_requests=self.core.waiting_requests,
             queued_rows=max(admission.rows, 0),
             queued_bytes=max(admission.bytes, 0),
             oldest_queued_ms=_age_ms(oldest_s, now) or 0.0,

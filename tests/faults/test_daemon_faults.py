@@ -111,7 +111,7 @@ def test_server_and_client_meet_with_no_settings_at_all(models, run_directory, d
 def test_killed_with_requests_in_flight_callers_are_told_and_go_on_after_the_restart(start_daemon, models) -> None:
     daemon, client = served_sleeper(start_daemon, models, timeout_ms=60_000)
     threads = [in_thread(lambda: client.predict("sleeper", sleep_for(30))) for _ in range(3)]
-    wait_until(lambda: daemon.status().running_ms > 0)
+    wait_until(lambda: daemon.status().running_ms > 0 and daemon.status().queued_requests == 2)
     daemon.kill()
     for thread, results in threads:
         thread.join(10)
@@ -294,7 +294,7 @@ def test_sigterm_finishes_what_was_admitted_refuses_the_rest_and_exits_0(start_d
 def test_a_drain_has_an_end_and_what_is_left_gets_a_retryable_error(start_daemon, models) -> None:
     daemon, client = served_sleeper(start_daemon, models, "--drain-timeout-s", "1")
     calls = [in_thread(lambda: client.predict("sleeper", sleep_for(4))) for _ in range(2)]
-    wait_until(lambda: daemon.status().running_ms > 0)
+    wait_until(lambda: daemon.status().running_ms > 0 and daemon.status().queued_requests == 1)
     daemon.signal(signal.SIGTERM)
     for thread, results in calls:
         thread.join(20)

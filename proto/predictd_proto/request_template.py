@@ -34,6 +34,9 @@ _MAX_ID = (1 << 63) - 1
 #: Each shape of request is one entry; clients that make up names without end must not make this grow.
 MAX_ENTRIES = 256
 
+#: Kinds whose frames are equally long and whose data are not: each costs every such frame a comparison.
+MAX_SIZES = 4
+
 
 @dataclass(slots=True, eq=False)
 class KnownRequest:
@@ -85,12 +88,16 @@ class RequestTemplates:
         if not 0 < len(data) <= INLINE_TENSOR_BYTES or not _is_as_encoded(frame, split[2], request):
             return None
         if len(self._known) >= MAX_ENTRIES:
-            self._known.clear()
+            self._known.pop(next(iter(self._known)))
+        if len(self._sizes) >= MAX_ENTRIES:
             self._sizes.clear()
         position = split[2]
         known = KnownRequest(frame[_MAP_AT], frame[position : -len(data)], len(data), request)
         self._known[known.count, known.middle] = known
-        self._sizes.setdefault(len(frame) - position, set()).add(len(data))
+        sizes = self._sizes.setdefault(len(frame) - position, set())
+        if len(sizes) >= MAX_SIZES:
+            sizes.clear()
+        sizes.add(len(data))
         return known
 
 

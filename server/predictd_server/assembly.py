@@ -1,7 +1,7 @@
 """Assembly: many requests' bytes to one batch's arrays, and one batch's outputs to many replies' bytes.
 
-Owns the copies: one per request on the way in, none on the way out (replies share the outputs' memory). Touches no
-socket and no TensorFlow. Runs on whichever thread runs the batch; a workspace serves one batch at a time.
+Owns the copies: one per request on the way in; on the way out replies share the outputs' memory until they are
+sent. Touches no socket and no TensorFlow. Runs on whichever thread runs the batch; a workspace serves one at a time.
 """
 
 from __future__ import annotations

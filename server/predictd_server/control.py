@@ -82,28 +82,33 @@ class Control:
             self._socket.close()
 
     def _turn(self, report: StatusReport) -> None:
-        peer, *frames = self._socket.recv_multipart()
+        peer = self._socket.recv()
+        frames: list[Buffer] = []
+        while self._socket.get(zmq.RCVMORE):
+            frame = self._socket.recv()
+            # A control message is one frame; a second is enough to refuse it, and the rest is not kept.
+            if len(frames) <= 1:
+                frames.append(frame)
         reply = answer(frames, report)
         if reply is None:
             return
         try:
-            self._socket.send_multipart([peer, *encode(reply)], zmq.NOBLOCK)
+            self._socket.send_multipart([peer, *reply], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             _log.debug("a control reply was lost: %s", error)
 
 
-def answer(frames: list[bytes], report: StatusReport) -> Message | None:
-    """Return the answer to one control message; None where none is due."""
-    buffers: list[Buffer] = list(frames)
+def answer(frames: list[Buffer], report: StatusReport) -> list[Buffer] | None:
+    """Return the answer to one control message, as frames; None where none is due."""
     try:
-        message = decode(buffers, CONTROL_LIMITS)
-        return _answer(message, report)
+        reply = _answer(decode(frames, CONTROL_LIMITS), report)
+        return None if reply is None else encode(reply)
     except PredictdError as error:
-        return ErrorResponse.from_error(request_id_of(buffers), error)
+        return encode(ErrorResponse.from_error(request_id_of(frames), error))
     except Exception:  # a bug of ours must not silence the control socket
         _log.exception("internal error while answering a control message")
         text = "a fault in the server while answering; its log has the details"
-        return ErrorResponse.from_error(request_id_of(buffers), InternalServerError(text))
+        return encode(ErrorResponse.from_error(request_id_of(frames), InternalServerError(text)))
 
 
 def _answer(message: Message, report: StatusReport) -> Message | None:

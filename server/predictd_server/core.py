@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 from predictd_proto.errors import (
     ExpiredInQueueError,
+    InternalServerError,
+    OverloadedError,
     PredictdError,
     ProtocolError,
     RemoteProtocolError,
@@ -34,6 +37,9 @@ from predictd_server.whole_replies import whole_replies
 
 Reply = tuple[bytes, list[Buffer]]
 LaneKey = tuple[object, ...]
+
+#: Expired requests are looked for this often at most: a full queue takes 2 ms to walk.
+SWEEP_S = 0.1
 
 #: Empty lanes kept for the next request of their kind: making one takes as long as serving a request from it.
 MOST_IDLE_LANES = 64
@@ -78,6 +84,7 @@ class Core:
         self._lanes: dict[LaneKey, Lane] = {}
         self._open: dict[tuple[bytes, int], Pending] = {}
         self._templates = RequestTemplates()
+        self._swept_s = 0.0
         self.counters = counters
         self.admission = admission
         self.replies: list[Reply] = []
@@ -165,15 +172,22 @@ class Core:
             raise ServerDrainingError(text)
         key = (request.peer, request.id)
         if key in self._open:
-            text = f"request id {request.id} is already in use on this connection"
+            text = f"request id {request.id} is already in use on this connection; give each request one of its own"
             raise RemoteProtocolError(text)
         if not request.rows:
             self.replies.append((request.peer, empty_response(request)))
             self.counters.requests_ok_total += 1
             return
-        self.admission.admit(request.rows, request.byte_count)
+        try:
+            self.admission.admit(request.rows, request.byte_count)
+        except OverloadedError:
+            # Room that requests hold whose time is up is no reason to refuse one that has time.
+            if not self.sweep(request.arrived_s):
+                raise
+            self.admission.admit(request.rows, request.byte_count)
         self._open[key] = request
-        self._lane_of(request).add(request)
+        request.lane = self._lane_of(request)
+        request.lane.add(request)
 
     def _lane_of(self, request: Pending) -> Lane:
         signature = request.signature
@@ -204,7 +218,7 @@ class Core:
                 continue
             if lane.closes_at() > now and not self.is_draining:
                 continue
-            batch = lane.take_batch(now, lambda request: self._is_dropped(request, now), is_draining=self.is_draining)
+            batch = lane.take_batch(now, partial(self._expire, now), is_draining=self.is_draining)
             # To the end of the row: the lanes take turns, so that a busy model never shuts the others out.
             self._lanes[key] = self._lanes.pop(key)
             if batch is not None:
@@ -216,19 +230,30 @@ class Core:
         """Return when `next_batch` may have something though nothing arrives (monotonic); None for never."""
         return min((lane.closes_at() for lane in self._lanes.values() if lane.queue), default=None)
 
-    def _is_dropped(self, request: Pending, now: float) -> bool:
-        if not request.is_over and request.deadline_s > now:
+    def sweep(self, now: float) -> bool:
+        """Answer requests whose time is up while they wait; return whether any was, or would have been just now.
+
+        Cheap enough for every turn of a pump that waits for a long run: it looks at most every `SWEEP_S`.
+        """
+        if now < self._swept_s + SWEEP_S:
             return False
-        if not request.is_over:
-            self.counters.requests_expired_total += 1
-            waited_ms = (now - request.arrived_s) * 1000
-            text = (
-                f"{request.signature}: the request's time was up after {waited_ms:.0f} ms in the queue; it did not run"
-            )
-            self._answer_error(request.peer, request.id, ExpiredInQueueError(text))
-            self._close(request)
-        self.admission.start(request.rows - request.next_row)
-        return True
+        self._swept_s = now
+        before = self.counters.requests_expired_total
+        for lane in self._lanes.values():
+            for request in list(lane.queue):
+                if request.deadline_s <= now and not request.is_over:
+                    self._expire(now, request)
+        return self.counters.requests_expired_total > before
+
+    def _expire(self, now: float, request: Pending) -> None:
+        self.counters.requests_expired_total += 1
+        waited_ms = (now - request.arrived_s) * 1000
+        text = (
+            f"{request.signature}: the request's time was up after {waited_ms:.0f} ms in the queue; it did not run. "
+            "Give it more time (timeout_ms), or ask for less at once"
+        )
+        self._answer_error(request.peer, request.id, ExpiredInQueueError(text))
+        self._close(request)
 
     def _start(self, batch: Batch, now: float) -> None:
         self.admission.start(batch.rows)
@@ -285,6 +310,14 @@ class Core:
         self.replies.append((request.peer, frames))
         self._close(request)
 
+    def fail_message(self, peer: bytes, frames: Sequence[Buffer]) -> None:
+        """Answer a message that a fault of ours kept from being taken in."""
+        self._answer_error(peer, request_id_of(frames), _fault())
+
+    def fail_batch(self, batch: Batch) -> None:
+        """Answer a batch whose results a fault of ours kept from being taken in."""
+        self._fail(batch.parts, _fault())
+
     def drain(self) -> None:
         """Refuse new work from now on; what was admitted still runs."""
         self.is_draining = True
@@ -318,6 +351,8 @@ class Core:
         request.is_over = True
         del self._open[request.peer, request.id]
         self.admission.finish(request.byte_count)
+        if request.lane is not None:
+            self.admission.start(request.lane.release(request))
 
     def _answer_hello(self, peer: bytes, hello: Hello) -> None:
         try:
@@ -327,6 +362,11 @@ class Core:
 
     def _answer_error(self, peer: bytes, request_id: int | None, error: PredictdError) -> None:
         self.replies.append((peer, encode(ErrorResponse.from_error(request_id, error))))
+
+
+def _fault() -> InternalServerError:
+    text = "a fault in the server; its log has the details. Report it with them, and restart the server if it stays"
+    return InternalServerError(text)
 
 
 def _misplaced(message: Message) -> RemoteProtocolError:

@@ -84,8 +84,8 @@ class EndpointLock:
 def _make_private(directory: Path) -> None:
     """Make the directory for the owner alone; one that others may replace files in is refused."""
     if not directory.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o700)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
     found = directory.stat()
     is_sticky = bool(found.st_mode & stat.S_ISVTX)
     if found.st_uid not in (os.geteuid(), 0) or (found.st_mode & _OTHERS_WRITE and not is_sticky):

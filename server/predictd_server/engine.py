@@ -96,6 +96,10 @@ class Engine:
         self.patience_s = max(PATIENCE_S, PATIENCE_RUNS * expected_s) if isfinite(expected_s) else PATIENCE_S
         self.busy_since_s = monotonic()
 
+    def _begin_run(self) -> None:
+        # Each run of a search has the whole of its time: the watchdog looks for one that never ends.
+        self.busy_since_s = monotonic()
+
     def _rest(self) -> None:
         self.busy_since_s = None
         self.last_run_s = monotonic()
@@ -107,7 +111,7 @@ class Engine:
 
     def _execute(self, batch: Batch) -> list[Run]:
         try:
-            return execute(batch, self._workspace, self._counters)
+            return execute(batch, self._workspace, self._counters, self._begin_run)
         except Exception:  # a bug of ours must not end the thread: its callers get an answer, the log the details
             _log.exception("internal error while running %s", batch.signature)
             error = InternalServerError("a fault in the server while running the batch; its log has the details")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from predictd_proto.errors import PredictionError
+from predictd_proto.errors import OverloadedError, PredictionError
 from predictd_server.assembly import Workspace, assemble
 from predictd_server.batch import Batch, Run, check_rows
 from predictd_server.counters import Counters
@@ -27,27 +27,69 @@ _log = logging.getLogger(__name__)
 #: Of a model's own error text, callers get this much; the rest is in the log.
 MAX_REASON = 500
 
+#: The search for the request that makes a batch fail ends after this long; each of its runs keeps everybody waiting.
+SEARCH_S = 10.0
 
-def execute(batch: Batch, workspace: Workspace, counters: Counters) -> list[Run]:
+
+def execute(
+    batch: Batch,
+    workspace: Workspace,
+    counters: Counters,
+    begin: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = monotonic,
+) -> list[Run]:
     """Run a batch; a failing one is halved and run again until only the culprits fail.
 
+    Args:
+        batch: What to run.
+        workspace: Memory for its inputs.
+        counters: Where the search for a culprit is counted.
+        begin: Called before each run.
+        clock: Monotonic seconds; bounds the search.
+
     Returns:
-        One run where all went well; else several, whose parts together are the batch's.
+        One run where all went well; else several, for all parts whose requests still want an answer.
     """
+    begin()
     run = _run_once(batch, workspace)
     if run.error is None or len(batch.parts) == 1:
         return [run]
     counters.runs_isolating_total += 1
-    middle = len(batch.parts) // 2
+    give_up_s = clock() + SEARCH_S
     runs: list[Run] = []
-    for parts in (batch.parts[:middle], batch.parts[middle:]):
-        runs.extend(execute(_smaller(batch, parts), workspace, counters))
+    halves = _halves(batch)
+    while halves:
+        half = halves.pop(0)
+        if clock() > give_up_s:
+            runs.append(Run(half.parts, half.rows, half.size, None, _unsearched(half)))
+            continue
+        begin()
+        run = _run_once(half, workspace)
+        if run.error is None or len(half.parts) == 1:
+            runs.append(run)
+        else:
+            halves[:0] = _halves(half)
     return runs
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Return a failed batch as two, without those whose caller has gone meanwhile."""
+    wanted = [part for part in batch.parts if not part.request.is_over]
+    middle = len(wanted) // 2
+    return [_smaller(batch, parts) for parts in (wanted[:middle], wanted[middle:]) if parts]
 
 
 def _smaller(batch: Batch, parts: list[Part]) -> Batch:
     rows = sum(part.rows for part in parts)
     return replace(batch, parts=parts, rows=rows, size=allowed_size(batch.signature.sizes, rows))
+
+
+def _unsearched(batch: Batch) -> OverloadedError:
+    text = (
+        f"{batch.signature}: another request in the same batch made the model fail, and the search for it took "
+        f"more than {SEARCH_S:g} s; try again"
+    )
+    return OverloadedError(text, {"retry_after_ms": 100})
 
 
 def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float] = perf_counter) -> Run:
@@ -61,7 +103,9 @@ def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float] = p
         # The whole of TensorFlow's text goes to those who ask: one caller's bad input must not fill the log.
         _log.warning("%s raised for %d rows: %s", batch.signature, batch.rows, _reason(error))
         _log.debug("its traceback", exc_info=True)
-        failure = PredictionError(f"{batch.signature} raised for this request: {_reason(error)}")
+        failure = PredictionError(
+            f"{batch.signature} raised for this request: {_reason(error)}; the daemon's log has more"
+        )
         return Run(batch.parts, batch.rows, batch.size, None, failure, assembled - started, clock() - assembled)
     executed = clock()
     if batch.signature.is_mergeable:

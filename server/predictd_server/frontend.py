@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from time import monotonic
 
 import zmq
@@ -19,6 +18,7 @@ import zmq
 from predictd_proto.errors import ConfigError, ServerDrainingError
 from predictd_proto.limits import Limits
 from predictd_proto.tensors import Buffer
+from predictd_server.batch import Batch, Run
 from predictd_server.core import Core
 from predictd_server.counters import Counters
 from predictd_server.engine import Engine
@@ -31,6 +31,9 @@ _MORE = int(zmq.SNDMORE)
 _MORE_NOBLOCK = _MORE | _NOBLOCK
 _RCVMORE = int(zmq.RCVMORE)
 
+#: Messages that libzmq holds for one client in each direction; of replies beyond it the newest are lost and counted.
+MOST_UNREAD = 128
+
 #: Messages taken in before a batch gets its turn, so that a flood can't keep the engine idle.
 MOST_RECEIVES = 256
 
@@ -40,7 +43,7 @@ IDLE_TURN_MS = 200
 #: What was sent has this long to leave after the socket is closed.
 LINGER_MS = 1000
 
-#: The socket stays open for this long after the last reply: a client's libzmq throws away what its caller has not read
+#: The socket stays open for this long after the drain: a client's libzmq throws away what its caller has not read
 #: yet when it sees the connection end, the reply with it.
 GRACE_S = 0.5
 
@@ -76,7 +79,6 @@ class Frontend:
         self._socket.setsockopt(zmq.RCVTIMEO, IDLE_TURN_MS)
         self._most_frames = limits.max_tensors + 1
         self._drain_until_s: float | None = None
-        self._last_sent_s = 0.0
         self._thread: threading.Thread | None = None
         self.beat_s = monotonic()
 
@@ -128,9 +130,15 @@ class Frontend:
                 waiting = _NOBLOCK
                 if not has_received and not has_run:
                     waiting = self._wait(poller, core, engine)
-            time.sleep(max(0.0, self._last_sent_s + GRACE_S - monotonic()))
+            self._refuse_until(core, monotonic() + GRACE_S)
         finally:
             self._socket.close(LINGER_MS)
+
+    def _refuse_until(self, core: Core, end_s: float) -> None:
+        """Answer what has arrived and still arrives, so that nobody who asks meanwhile is left without an answer."""
+        while monotonic() < end_s:
+            self._receive(core, 0)
+            self._send(core)
 
     def _receive(self, core: Core, waiting: int) -> bool:
         """Take in what has arrived; return whether anything had. `waiting` is 0 to wait for the first message."""
@@ -142,21 +150,25 @@ class Frontend:
                 return count > 0
             # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
             frames: list[Buffer] = []
-            # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
             while option(_RCVMORE):
                 frame = receive() if not frames else self._socket.recv(copy=False).buffer
                 # One too many is enough for the core to refuse the message; the rest of it is not kept.
                 if len(frames) <= self._most_frames:
                     frames.append(frame)
-            core.receive(peer, frames, monotonic())
+            try:
+                core.receive(peer, frames, monotonic())
+            except Exception:  # a bug of ours must cost one request, not all of them
+                _log.exception("internal error while taking a message in")
+                core.fail_message(peer, frames)
         return True
 
     def _turn_engine(self, core: Core, engine: Engine) -> bool:
         """Collect what is done and run what waits; return whether anything was run to its end."""
         done = engine.collect()
         if done is not None:
-            core.finish(*done)
+            self._finish(core, *done)
         if engine.is_busy:
+            core.sweep(monotonic())
             return done is not None
         batch = core.next_batch(monotonic())
         if batch is None:
@@ -164,13 +176,18 @@ class Frontend:
         if batch.expected_s > self._inline_s:
             engine.submit(batch)
             return True
-        core.finish(batch, engine.run(batch))
+        self._finish(core, batch, engine.run(batch))
         return True
+
+    def _finish(self, core: Core, batch: Batch, runs: list[Run]) -> None:
+        try:
+            core.finish(batch, runs)
+        except Exception:  # likewise
+            _log.exception("internal error while answering a batch")
+            core.fail_batch(batch)
 
     def _send(self, core: Core) -> None:
         replies, core.replies = core.replies, []
-        if replies:
-            self._last_sent_s = monotonic()
         send = self._socket.send
         for peer, frames in replies:
             try:
@@ -179,7 +196,7 @@ class Frontend:
                     send(frame, _MORE)
                 send(frames[-1])
             except (zmq.Again, zmq.ZMQError) as error:
-                # EHOSTUNREACH: the client is gone. EAGAIN: it has not read a thousand replies. Neither may stop others.
+                # EHOSTUNREACH: the client is gone. EAGAIN: it reads none of its replies. Neither may stop others.
                 self._counters.replies_lost_total += 1
                 _log.debug("a reply was lost: %s", error)
 
@@ -218,6 +235,9 @@ def router_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits) -> zm
     router.setsockopt(zmq.LINGER, LINGER_MS)
     # A reply to a client that has gone is an error that can be counted, not a silent drop.
     router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    # Messages, per client: what a client that does not read, or sends without end, can make libzmq hold.
+    router.setsockopt(zmq.SNDHWM, MOST_UNREAD)
+    router.setsockopt(zmq.RCVHWM, MOST_UNREAD)
     # Counts single frames; the sender of a larger one is disconnected before anything is allocated for it.
     router.setsockopt(zmq.MAXMSGSIZE, max(limits.max_request_bytes, limits.max_header_bytes))
     return router

@@ -14,6 +14,9 @@ from predictd_server.ladder import allowed_size, within_bytes
 from predictd_server.pending import Part, Pending
 from predictd_server.served import ServedSignature
 
+#: Shells of cancelled and expired requests that a queue may hold without being swept.
+MOST_DEAD = 256
+
 
 class Lane:
     """Requests that may share a batch.
@@ -28,16 +31,36 @@ class Lane:
         self.signature: ServedSignature = request.signature
         self.shapes = tuple(tensor.shape[1:] for tensor in request.tensors)
         self.window_s = window_s
-        row_bytes = request.byte_count // max(request.rows, 1)
-        self._sizes = within_bytes(self.signature.sizes, row_bytes, max_batch_bytes)
+        self._max_batch_bytes = max_batch_bytes
+        self._sizes = self.signature.sizes
+        if not self.signature.has_string_inputs:
+            self._sizes = within_bytes(self._sizes, request.row_bytes, max_batch_bytes)
         self.max_rows = self._sizes[-1] if self._sizes else 0
         self.queue: deque[Pending] = deque()
         self.waiting_rows = 0
+        self._dead = 0
 
     def add(self, request: Pending) -> None:
         """Queue a request."""
         self.queue.append(request)
         self.waiting_rows += request.rows
+
+    def release(self, request: Pending) -> int:
+        """Let go of the rows of a request that is over before they ran; return how many there were.
+
+        Its empty shell stays until its turn comes, or until shells are the greater part of the queue.
+        """
+        left = request.rows - request.next_row
+        if left:
+            request.next_row = request.rows
+            self.waiting_rows -= left
+            self._dead += 1
+            if not request.batches:
+                request.tensors = ()
+            if self._dead > MOST_DEAD and 2 * self._dead > len(self.queue):
+                self.queue = deque(waiting for waiting in self.queue if not waiting.is_over)
+                self._dead = 0
+        return left
 
     def closes_at(self) -> float:
         """Return the instant at which a batch may leave; in the past when it may leave now.
@@ -48,31 +71,36 @@ class Lane:
             return 0.0
         return self.queue[0].arrived_s + self.window_s
 
-    def take_batch(self, now: float, drop: Callable[[Pending], bool], *, is_draining: bool) -> Batch | None:
-        """Return the next batch; None when every request was dropped.
+    def take_batch(self, now: float, expire: Callable[[Pending], None], *, is_draining: bool) -> Batch | None:
+        """Return the next batch; None when no request was left.
 
         Args:
             now: The time (monotonic).
-            drop: Whether a request is no longer to be run; called once before each is taken.
+            expire: Called with a request whose time is up; it must release it.
             is_draining: Whether the server shuts down.
         """
         parts: list[Part] = []
-        rows = 0
+        rows = byte_count = 0
         cut: list[Pending] = []
         while self.queue and (rows < self.max_rows or not parts):
             request = self.queue[0]
-            if drop(request):
-                self._forget(request)
+            if request.deadline_s <= now and not request.is_over:
+                expire(request)
+                continue
+            if request.is_over:
+                self.queue.popleft()
+                self._dead -= 1
                 continue
             left = request.rows - request.next_row
-            room = left if not self.max_rows else self.max_rows - rows
-            if left > room and request.rows <= self.max_rows:
+            room = self._room(request, rows, byte_count)
+            if room < left and parts and (request.rows <= self.max_rows or room <= 0):
                 break
             self.queue.popleft()
             if left > room:
                 cut.append(request)
             parts.append(request.take(min(left, room)))
             rows += parts[-1].rows
+            byte_count += parts[-1].rows * request.row_bytes
             if not self.max_rows:
                 break
         # The rest of a cut request goes behind those that waited with it: no one waits longer than one batch for it.
@@ -80,9 +108,15 @@ class Lane:
         self.waiting_rows -= rows
         return self._batch(parts, rows, now, is_draining=is_draining) if parts else None
 
-    def _forget(self, request: Pending) -> None:
-        self.queue.popleft()
-        self.waiting_rows -= request.rows - request.next_row
+    def _room(self, request: Pending, rows: int, byte_count: int) -> int:
+        """Return how many rows of a request the batch still takes; at least one where it is the first."""
+        if not self.max_rows:
+            return request.rows
+        room = self.max_rows - rows
+        if self.signature.has_string_inputs:
+            # Rows of strings have no size in common: here the bytes count, not the sizes that they would allow.
+            room = min(room, (self._max_batch_bytes - byte_count) // max(request.row_bytes, 1))
+        return room if rows else max(room, 1)
 
     def _batch(self, parts: list[Part], rows: int, now: float, *, is_draining: bool) -> Batch:
         size = allowed_size(self._sizes, rows) if self._sizes else rows

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from predictd_proto.tensors import Buffer, Tensor, string_row_offsets
 
 if TYPE_CHECKING:
+    from predictd_server.lane import Lane
     from predictd_server.served import ServedSignature
 
 
@@ -30,6 +31,7 @@ class Pending:
         deadline_s: When its caller stops waiting (monotonic).
         next_row: Rows below this one have been given to batches.
         finished_rows: Rows whose outputs have arrived.
+        lane: Where it waits; None before it was admitted.
         is_over: Answered, cancelled or expired: whatever still comes is dropped.
         outputs: Per part, in order, one tensor per output.
     """
@@ -51,7 +53,13 @@ class Pending:
     split_s: float = 0.0
     batches: int = 0
     outputs: list[list[Tensor]] = field(default_factory=list)
+    lane: Lane | None = None
     _offsets: list[list[int]] | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of all inputs; their mean where rows differ."""
+        return self.byte_count // max(self.rows, 1)
 
     def take(self, rows: int) -> Part:
         """Give the next rows to a batch."""

@@ -85,7 +85,10 @@ class Registry:
         found = served.signatures.get(wanted)
         if found is None:
             have = ", ".join(map(repr, served.signatures))
-            text = f"model {name!r} version {served.metadata.version} has no signature {wanted!r}; it has {have}"
+            text = (
+                f"model {name!r} version {served.metadata.version} has no signature {wanted!r}; it has {have}. "
+                "Name one of them, or none for the default"
+            )
             raise SignatureNotFoundError(text)
         return found
 
@@ -101,8 +104,13 @@ class Registry:
         versions = self._versions(name)
         candidates = [served for served in versions if _is_meant(served.metadata, version)]
         if not candidates:
-            have = ", ".join(str(served.metadata.version) for served in versions)
-            text = f"model {name!r} has no version or label {version!r}; it has the versions {have}"
+            have = ", ".join(
+                " ".join((f"version {it.version}", *map(repr, it.labels))) for it in (v.metadata for v in versions)
+            )
+            text = (
+                f"model {name!r} has no version or label {version!r}; it has {have}. "
+                "Name one of them, or none for the latest"
+            )
             raise VersionNotFoundError(text)
         for served in candidates:
             if served.metadata.is_ready:
@@ -118,6 +126,9 @@ def _is_meant(metadata: ModelMetadata, version: int | str | None) -> bool:
 
 def _not_ready(metadata: ModelMetadata) -> PredictdError:
     if metadata.state == FAILED:
-        return ModelLoadError(f"model {metadata.name!r} version {metadata.version} is not served: {metadata.error}")
+        return ModelLoadError(
+            f"model {metadata.name!r} version {metadata.version} is not served: {metadata.error}. "
+            "Put the file right and restart the daemon"
+        )
     text = f"model {metadata.name!r} version {metadata.version} is {metadata.state}; try again in {LOADING_RETRY_MS} ms"
     return ModelNotReadyError(text, {"retry_after_ms": LOADING_RETRY_MS})

@@ -41,6 +41,7 @@ class ServedSignature:
         sizes: Allowed batch sizes, ascending; empty when rows of several requests can't share a run.
         costs_s: Mean seconds of a run, by batch size.
         has_free_axes: Rows of its inputs may differ in shape.
+        has_string_inputs: Rows of its inputs differ in bytes.
         has_fixed_outputs: A row of an output has the same number of bytes in all replies to rows of one shape.
         has_free_outputs: Rows of its outputs may differ in shape.
         reply_templates: What replies of one kind share; the pump's.
@@ -56,12 +57,14 @@ class ServedSignature:
     surprise_s: float = 0.0
     input_names: tuple[str, ...] = field(init=False)
     has_free_axes: bool = field(init=False)
+    has_string_inputs: bool = field(init=False)
     has_fixed_outputs: bool = field(init=False)
     has_free_outputs: bool = field(init=False)
     reply_templates: dict[object, ReplyTemplate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.input_names = tuple(spec.name for spec in self.spec.inputs)
+        self.has_string_inputs = any(spec.dtype == "string" for spec in self.spec.inputs)
         outputs = self.spec.outputs
         self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in outputs)
         self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
@@ -122,7 +125,9 @@ class ServedSignature:
     def _wrong_names(self, tensors: Sequence[Tensor]) -> TensorMismatchError:
         got = ", ".join(repr(tensor.name) for tensor in tensors) or "none"
         expected = ", ".join(f"{spec.name!r} {spec}" for spec in self.spec.inputs)
-        return TensorMismatchError(f"{self}: expected the inputs {expected}; got {got}")
+        return TensorMismatchError(
+            f"{self}: expected the inputs {expected}; got {got}; pass each of them once, by name"
+        )
 
     def _mismatch(self, tensor: Tensor, spec: TensorSpec) -> TensorMismatchError:
         text = f"{self}: input {spec.name!r}: expected {spec}, got {tensor}"

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 from predictd_server.control import Control
@@ -21,6 +22,10 @@ _log = logging.getLogger(__name__)
 
 #: EX_SOFTWARE of sysexits.h.
 STUCK_EXIT_CODE = 70
+
+#: Looks are half a second apart. One that comes so much later follows a pause of the whole process (SIGSTOP, a frozen
+#: container).
+PAUSE_S = 10.0
 
 #: The second guard is armed anew this often, and fires this long after `stuck_after_s`.
 GUARD_S = 10.0
@@ -52,10 +57,16 @@ class Watchdog:
         self._stuck_after_s = stuck_after_s
         self._clock = clock
         self._guarded_s = -GUARD_S
+        self._looked_s = clock()
+        self._resumed_s = -inf
 
     def diagnose(self) -> str | None:
         """Return what is dead or stuck; None when all is well."""
         now = self._clock()
+        if now - self._looked_s > PAUSE_S:
+            # This thread didn't run either: the whole process was stopped, and no part of it is to blame.
+            self._resumed_s = now
+        self._looked_s = now
         for name, is_alive in (
             ("data pump", self._frontend.is_alive),
             ("engine", self._engine.is_alive),
@@ -64,9 +75,9 @@ class Watchdog:
             if not is_alive:
                 return f"the {name} thread has died"
         busy_since_s = self._engine.busy_since_s
-        if busy_since_s is not None and now - busy_since_s > self._stuck_after_s:
+        if busy_since_s is not None and now - max(busy_since_s, self._resumed_s) > self._stuck_after_s:
             return f"a run has taken {now - busy_since_s:.0f} s; stuck_after_s = {self._stuck_after_s:g}"
-        if now - self._frontend.beat_s > self._stuck_after_s:
+        if now - max(self._frontend.beat_s, self._resumed_s) > self._stuck_after_s:
             return f"the data pump has not turned for {now - self._frontend.beat_s:.0f} s"
         return None
 

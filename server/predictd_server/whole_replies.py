@@ -29,17 +29,17 @@ def whole_replies(run: Run, batch: Batch, queued_rows: int) -> list[tuple[Pendin
     if not signature.has_fixed_outputs or run.outputs is None:
         return None
     started = perf_counter()
-    cutters = [
-        OutputRows(spec.name, spec.dtype, array)
-        for spec, array in zip(signature.spec.outputs, run.outputs, strict=True)
-    ]
     most_rows = 0
     for part in run.parts:
         if part.rows != part.request.rows:
             return None
         most_rows = max(most_rows, part.rows)
-    if not fits_template([most_rows * cutter.row_bytes for cutter in cutters]):
+    if not fits_template([most_rows * (array.nbytes // max(run.size, 1)) for array in run.outputs]):
         return None
+    cutters = [
+        OutputRows(spec.name, spec.dtype, array)
+        for spec, array in zip(signature.spec.outputs, run.outputs, strict=True)
+    ]
     split_s = perf_counter() - started
     facts = run_facts(
         (_ms(run.assemble_s), _ms(run.execute_s), _ms(split_s)),
@@ -63,7 +63,7 @@ def _template(request: Pending, cutters: list[OutputRows], rows: int) -> ReplyTe
     template = signature.reply_templates.get(key)
     if template is None:
         if len(signature.reply_templates) >= MOST_TEMPLATES:
-            signature.reply_templates.clear()
+            signature.reply_templates.pop(next(iter(signature.reply_templates)))
         tensors = [cutter.rows(0, rows) for cutter in cutters]
         template = ReplyTemplate(signature.model, signature.version, tensors)
         signature.reply_templates[key] = template

@@ -61,10 +61,11 @@ def wait_until(condition, timeout_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def raw_dealer(endpoint: str) -> zmq.Socket:
+def raw_dealer(endpoint: str, most_unread: int = 1000) -> zmq.Socket:
     dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     dealer.setsockopt(zmq.LINGER, 0)
     dealer.setsockopt(zmq.RCVTIMEO, 10_000)
+    dealer.setsockopt(zmq.RCVHWM, most_unread)
     dealer.connect(endpoint)
     return dealer
 
@@ -369,3 +370,72 @@ def test_many_threads_of_many_processes_each_get_their_own_answers(daemon, digit
     processes = [subprocess.Popen(command, env=clean_environment()) for _ in range(3)]
     assert [process.wait(100) for process in processes] == [0, 0, 0]
     assert daemon.status().counters["requests_failed_total"] == 0
+
+
+BIG_READER = """
+import os, sys, zmq
+import numpy as np
+from predictd_proto.frames import encode
+from predictd_proto.messages import PredictRequest
+from predictd_proto.tensors import Tensor
+dealer = zmq.Context().socket(zmq.DEALER)
+dealer.connect(sys.argv[1])
+x = np.ones((200, 20_000, 4), np.float32)
+dealer.send_multipart(encode(PredictRequest(id=1, model="sequence", tensors=(Tensor.from_array("words", x),))))
+dealer.recv()
+print("reading", flush=True)
+while True:
+    dealer.recv()
+"""
+
+
+def test_a_client_killed_in_mid_reply_harms_nobody_and_leaves_nothing(start_daemon, models) -> None:
+    daemon = start_daemon(models / "sequence.keras")
+    with daemon.client() as client:
+        small = np.ones((1, 2, 4), np.float32)
+        client.predict("sequence", small)
+        for _ in range(3):
+            reader = subprocess.Popen([sys.executable, "-c", BIG_READER, daemon.endpoint], stdout=subprocess.PIPE)
+            assert reader.stdout is not None
+            reader.stdout.readline()
+            reader.kill()
+            reader.wait()
+            reader.stdout.close()
+            assert client.predict("sequence", small).outputs.shape == (1, 2, 4)
+        wait_until(lambda: daemon.status().queued_bytes == 0)
+        assert daemon.status().counters["requests_ok_total"] >= 4
+
+
+def test_limits_hold_against_a_peer_that_knows_no_manners(start_daemon, models, digits) -> None:
+    daemon = start_daemon(models / "mlp.keras", "--max-rows", 100, "--max-request-bytes", 1_000_000)
+    dealer = raw_dealer(daemon.endpoint)
+    head = bytes(encode(PredictRequest(id=5, model="mlp", tensors=()))[0])
+
+    def refusal(frames: list[bytes]) -> str:
+        dealer.send_multipart(frames)
+        answer = decode([dealer.recv()])
+        assert isinstance(answer, ErrorResponse), answer
+        return answer.code
+
+    assert refusal([head] + [b"x"] * 5000) == "request_too_large"
+    assert refusal([head, b"x" * 900_000, b"x" * 900_000]) == "request_too_large"
+    many = Tensor.from_array("pixels", np.zeros((101, 64), np.float32))
+    assert (
+        refusal([bytes(f) for f in encode(PredictRequest(id=6, model="mlp", tensors=(many,)))]) == "request_too_large"
+    )
+    dealer.close()
+    with daemon.client() as client:
+        assert client.predict("mlp", digits[0][:1]).outputs.shape == (1, 10)
+
+
+def test_a_reader_that_never_reads_is_held_to_a_number_of_replies(start_daemon, models) -> None:
+    daemon = start_daemon(models / "sequence.keras")
+    dealer = raw_dealer(daemon.endpoint, most_unread=1)
+    x = np.ones((1, 50_000, 4), np.float32)
+    tensor = Tensor.from_array("words", x)
+    before_bytes = daemon.status().rss_bytes or 0
+    for number in range(600):
+        dealer.send_multipart(encode(PredictRequest(id=number, model="sequence", tensors=(tensor,))))
+    wait_until(lambda: daemon.status().counters["replies_lost_total"] > 0, 60)
+    assert (daemon.status().rss_bytes or 0) - before_bytes < 400 << 20
+    dealer.close()

@@ -40,3 +40,18 @@ def test_what_is_dead_or_stuck_is_named(change: dict, said: str) -> None:
     diagnosis = watchdog(**change).diagnose()
     assert diagnosis is not None
     assert said in diagnosis
+
+
+def test_a_process_that_was_paused_as_a_whole_is_given_its_time_anew() -> None:
+    now = [100.0]
+    frontend = SimpleNamespace(is_alive=True, beat_s=100.0)
+    engine = SimpleNamespace(is_alive=True, busy_since_s=99.0)
+    parts: dict[str, Any] = {"frontend": frontend, "engine": engine, "control": SimpleNamespace(is_alive=True)}
+    dog = Watchdog(**parts, stuck_after_s=10.0, clock=lambda: now[0])
+    assert dog.diagnose() is None
+    now[0] = 500.0
+    assert dog.diagnose() is None
+    for _ in range(30):
+        now[0] += 0.5
+        dog.diagnose()
+    assert dog.diagnose() is not None

@@ -8,66 +8,19 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import zmq
 
 import predictd
 from predictd_proto import errors
 from predictd_proto.endpoints import Endpoint
-from predictd_proto.frames import decode, encode
-from predictd_proto.messages import ErrorResponse, Hello, PredictRequest, Welcome
-from predictd_proto.tensors import Tensor
 from tests.daemon_process import DaemonProcess, clean_environment
+from tests.faults.situations import in_thread, served_sleeper, sleep_for, wait_until
 from tests.make_models import SLEEP_BASE
 
 pytestmark = pytest.mark.integration
-
-
-def sleep_for(seconds: float) -> np.ndarray:
-    return np.array([SLEEP_BASE + seconds], np.float32)
-
-
-def served_sleeper(start_daemon, models, *arguments: str, **options):
-    """Return a daemon and a client of the sleeper, after one long run: the next ones go to the engine's thread."""
-    daemon = start_daemon(models / "sleeper", *arguments)
-    client = daemon.client(retries=None, **options)
-    client.predict("sleeper", sleep_for(0.5))
-    return daemon, client
-
-
-def in_thread(call) -> tuple[threading.Thread, list]:
-    results: list = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except Exception as error:
-            results.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread, results
-
-
-def wait_until(condition, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the awaited state did not come"
-        time.sleep(0.02)
-
-
-def raw_dealer(endpoint: str, most_unread: int = 1000) -> zmq.Socket:
-    dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-    dealer.setsockopt(zmq.LINGER, 0)
-    dealer.setsockopt(zmq.RCVTIMEO, 10_000)
-    dealer.setsockopt(zmq.RCVHWM, most_unread)
-    dealer.connect(endpoint)
-    return dealer
 
 
 def test_the_socket_is_for_its_owner_alone_and_gone_after_a_stop(start_daemon, models) -> None:
@@ -236,49 +189,6 @@ def test_a_broken_model_does_not_take_the_good_ones_down(start_daemon, models, r
             client.predict("bad", digits[0][:1])
 
 
-def test_garbage_harms_nobody_and_grows_nothing(start_daemon, models, digits) -> None:
-    daemon = start_daemon(models / "mlp.keras")
-    rng = np.random.default_rng(3)
-    hello = bytes(encode(Hello(oldest=1, newest=1))[0])
-    with daemon.client() as client:
-        client.predict("mlp", digits[0][:1])
-        before_bytes = daemon.status().rss_bytes or 0
-        for endpoint in (daemon.endpoint, Endpoint.parse(daemon.endpoint).control):
-            dealer = raw_dealer(endpoint)
-            for turn in range(500):
-                dealer.send_multipart([rng.bytes(int(rng.integers(0, 300))) for _ in range(int(rng.integers(1, 5)))])
-                dealer.send(b"pd\x01" + bytes([turn % 256]) + rng.bytes(20))
-            dealer.send(hello)
-            while not isinstance(decode([dealer.recv()]), Welcome):
-                pass
-            dealer.close()
-        assert client.predict("mlp", digits[0][:1]).outputs.shape == (1, 10)
-    assert daemon.status().counters["requests_malformed_total"] >= 900
-    assert (daemon.status().rss_bytes or 0) - before_bytes < 50 << 20
-
-
-def test_a_client_of_another_protocol_is_told_who_is_older(daemon) -> None:
-    dealer = raw_dealer(daemon.endpoint)
-    dealer.send(bytes(encode(Hello(oldest=200, newest=201))[0]))
-    answer = decode([dealer.recv()])
-    assert isinstance(answer, ErrorResponse)
-    assert answer.code == "protocol_version"
-    assert "server is older" in answer.message
-    dealer.close()
-
-
-def test_a_client_that_is_gone_before_its_answer_costs_one_counter(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sleeper")
-    dealer = raw_dealer(daemon.endpoint)
-    tensor = Tensor.from_array("seconds", sleep_for(0.5))
-    dealer.send(bytes(encode(PredictRequest(id=1, model="sleeper", tensors=(tensor,)))[0]))
-    wait_until(lambda: daemon.status().running_ms > 0)
-    dealer.close(0)
-    wait_until(lambda: daemon.status().counters["replies_lost_total"] == 1)
-    with daemon.client() as client:
-        assert client.predict("sleeper", sleep_for(0)).receipt.model == "sleeper"
-
-
 def test_sigterm_finishes_what_was_admitted_refuses_the_rest_and_exits_0(start_daemon, models) -> None:
     daemon, client = served_sleeper(start_daemon, models)
     running, results = in_thread(lambda: client.predict("sleeper", sleep_for(2)))
@@ -370,72 +280,3 @@ def test_many_threads_of_many_processes_each_get_their_own_answers(daemon, digit
     processes = [subprocess.Popen(command, env=clean_environment()) for _ in range(3)]
     assert [process.wait(100) for process in processes] == [0, 0, 0]
     assert daemon.status().counters["requests_failed_total"] == 0
-
-
-BIG_READER = """
-import os, sys, zmq
-import numpy as np
-from predictd_proto.frames import encode
-from predictd_proto.messages import PredictRequest
-from predictd_proto.tensors import Tensor
-dealer = zmq.Context().socket(zmq.DEALER)
-dealer.connect(sys.argv[1])
-x = np.ones((200, 20_000, 4), np.float32)
-dealer.send_multipart(encode(PredictRequest(id=1, model="sequence", tensors=(Tensor.from_array("words", x),))))
-dealer.recv()
-print("reading", flush=True)
-while True:
-    dealer.recv()
-"""
-
-
-def test_a_client_killed_in_mid_reply_harms_nobody_and_leaves_nothing(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sequence.keras")
-    with daemon.client() as client:
-        small = np.ones((1, 2, 4), np.float32)
-        client.predict("sequence", small)
-        for _ in range(3):
-            reader = subprocess.Popen([sys.executable, "-c", BIG_READER, daemon.endpoint], stdout=subprocess.PIPE)
-            assert reader.stdout is not None
-            reader.stdout.readline()
-            reader.kill()
-            reader.wait()
-            reader.stdout.close()
-            assert client.predict("sequence", small).outputs.shape == (1, 2, 4)
-        wait_until(lambda: daemon.status().queued_bytes == 0)
-        assert daemon.status().counters["requests_ok_total"] >= 4
-
-
-def test_limits_hold_against_a_peer_that_knows_no_manners(start_daemon, models, digits) -> None:
-    daemon = start_daemon(models / "mlp.keras", "--max-rows", 100, "--max-request-bytes", 1_000_000)
-    dealer = raw_dealer(daemon.endpoint)
-    head = bytes(encode(PredictRequest(id=5, model="mlp", tensors=()))[0])
-
-    def refusal(frames: list[bytes]) -> str:
-        dealer.send_multipart(frames)
-        answer = decode([dealer.recv()])
-        assert isinstance(answer, ErrorResponse), answer
-        return answer.code
-
-    assert refusal([head] + [b"x"] * 5000) == "request_too_large"
-    assert refusal([head, b"x" * 900_000, b"x" * 900_000]) == "request_too_large"
-    many = Tensor.from_array("pixels", np.zeros((101, 64), np.float32))
-    assert (
-        refusal([bytes(f) for f in encode(PredictRequest(id=6, model="mlp", tensors=(many,)))]) == "request_too_large"
-    )
-    dealer.close()
-    with daemon.client() as client:
-        assert client.predict("mlp", digits[0][:1]).outputs.shape == (1, 10)
-
-
-def test_a_reader_that_never_reads_is_held_to_a_number_of_replies(start_daemon, models) -> None:
-    daemon = start_daemon(models / "sequence.keras")
-    dealer = raw_dealer(daemon.endpoint, most_unread=1)
-    x = np.ones((1, 50_000, 4), np.float32)
-    tensor = Tensor.from_array("words", x)
-    before_bytes = daemon.status().rss_bytes or 0
-    for number in range(600):
-        dealer.send_multipart(encode(PredictRequest(id=number, model="sequence", tensors=(tensor,))))
-    wait_until(lambda: daemon.status().counters["replies_lost_total"] > 0, 60)
-    assert (daemon.status().rss_bytes or 0) - before_bytes < 400 << 20
-    dealer.close()

@@ -11,7 +11,6 @@ from predictd_proto.errors import ServerDrainingError
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, Hello, StatusRequest, Welcome
 from predictd_proto.tensors import Tensor
-from predictd_server.execution import execute
 from tests.server.fake_model import POISON, CoreBench, doubling_spec, rows, served
 
 
@@ -344,89 +343,3 @@ def test_control_messages_on_the_data_socket_are_sent_elsewhere() -> None:
     bench = CoreBench()
     bench.send_message(StatusRequest(id=5))
     assert "control socket" in bench.error(5).message
-
-
-def test_a_model_that_surprised_with_a_long_run_is_expected_to_do_so_again_for_a_while() -> None:
-    signature = CoreBench().registry.find("m", None, None)
-    signature.observe(1, 0.001)
-    signature.observe(1, 3.0)
-    assert signature.expected_s(1) == 3.0
-    for _ in range(100):
-        signature.observe(1, 0.001)
-    assert signature.expected_s(1) > 0.5
-    for _ in range(1000):
-        signature.observe(1, 0.001)
-    assert signature.expected_s(1) == pytest.approx(0.001, rel=0.2)
-
-
-def held(bench: CoreBench) -> tuple[int, int, int, int]:
-    admission = bench.core.admission
-    return admission.requests, admission.rows, admission.bytes, bench.core.open_requests
-
-
-def test_cancelled_work_gives_its_room_back_at_once_and_leaves_nothing_behind() -> None:
-    bench = CoreBench(max_rows=4, max_bytes=1000)
-    for number in range(5000):
-        bench.send(number, rows(4))
-        bench.send_message(CancelRequest(id=number))
-    assert not [answer for answer in bench.answers.values() if getattr(answer, "code", "") == "overloaded"]
-    assert held(bench) == (0, 0, 0, 0)
-    assert bench.core.waiting_requests < 1000
-    bench.send(9999, rows(4))
-    bench.run_all()
-    np.testing.assert_array_equal(bench.outputs(9999)[0], rows(4) * 2)
-    assert bench.runner.sizes == [4]
-
-
-def test_expired_work_is_answered_while_a_long_run_goes_on_and_makes_room_for_the_living() -> None:
-    bench = CoreBench(max_rows=4)
-    bench.send(1, rows(4), timeout_ms=10.0)
-    bench.now += 1.0
-    bench.core.sweep(bench.now)
-    bench.collect()
-    assert bench.error(1).code == "expired_in_queue"
-    assert held(bench) == (0, 0, 0, 0)
-    bench.send(2, rows(4), timeout_ms=10.0)
-    bench.now += 1.0
-    bench.send(3, rows(4), timeout_ms=1000.0)
-    bench.run_all()
-    assert bench.error(2).code == "expired_in_queue"
-    assert bench.outputs(3)[0].shape == (4, 3)
-
-
-def test_a_request_that_fails_half_way_gives_the_rest_of_its_room_back() -> None:
-    bench = CoreBench(max_batch_size=4)
-    poisoned = rows(12)
-    poisoned[0, 0] = POISON
-    bench.send(1, poisoned)
-    bench.run_one()
-    assert bench.error(1).code == "prediction_failed"
-    assert held(bench) == (0, 0, 0, 0)
-    assert bench.run_all() == 0
-
-
-def test_batches_of_strings_are_bounded_by_the_bytes_they_really_have() -> None:
-    bench = CoreBench((None,), max_batch_bytes=1000, dtype="string")
-    bench.send(0, np.array([b"x"], object))
-    bench.run_all()
-    for number in range(1, 9):
-        bench.send(number, np.array([b"y" * 400], object))
-    bench.send(9, np.array([b"z" * 5000, b"z" * 5000], object))
-    bench.run_all()
-    assert bench.runner.sizes == [1, 2, 2, 2, 2, 1, 1]
-    assert bench.outputs(9)[0].tolist() == [b"z" * 5000] * 2
-
-
-def test_the_search_for_a_culprit_ends_and_its_neighbours_may_try_again() -> None:
-    bench = CoreBench()
-    for number in range(8):
-        bench.send(number, rows(1, POISON if number == 0 else 1000.0 + number))
-    batch = bench.core.next_batch(bench.now)
-    assert batch is not None
-    ticks = iter(range(0, 10_000, 6))
-    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters, clock=lambda: float(next(ticks))))
-    bench.collect()
-    codes = {getattr(bench.answers[b"p", number], "code", "ok") for number in range(8)}
-    assert "overloaded" in codes
-    assert len(bench.answers) == 8
-    assert held(bench) == (0, 0, 0, 0)

@@ -22,6 +22,8 @@ BIN := $(VENV)/bin
 NVIDIA := $(shell test -e /dev/nvidia0 || nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 SERVER_EXTRA ?= $(if $(NVIDIA),server,$(if $(filter Linux-x86_64,$(shell uname -s -m | tr ' ' -)),server-cpu,server))
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+# A .venv that somebody else made may hold one without dependency groups.
+PIP_WITH_GROUPS := pip>=25.1
 # Stamps: the demo needs less than development does, and a person waits for it.
 RUN_READY := $(VENV)/.ready-run-$(SERVER_EXTRA)
 DEV_READY := $(VENV)/.ready-dev-$(SERVER_EXTRA)
@@ -135,10 +137,12 @@ $(BIN)/python:
 
 $(RUN_READY): pyproject.toml | $(BIN)/python
 	@echo '==> installing predictd[$(SERVER_EXTRA),celery] and what the demo needs into $(VENV): once, a minute or two'
+	@$(PIP) '$(PIP_WITH_GROUPS)'
 	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group demo --group bench
 	@touch $@
 
 $(DEV_READY): pyproject.toml | $(BIN)/python
 	@echo '==> installing predictd[$(SERVER_EXTRA),celery] and the development tools into $(VENV): once, a minute or two'
+	@$(PIP) '$(PIP_WITH_GROUPS)'
 	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group dev
 	@touch $@ $(RUN_READY)

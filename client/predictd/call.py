@@ -6,69 +6,22 @@ connection ends well or is abandoned, whatever is raised in between, by a signal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from predictd.catalogue import Plan, unexpected_outputs
-from predictd.connecting import read_message
 from predictd.deadline import Deadline
-from predictd.fitting import fit_inputs
 from predictd.link import Link
 from predictd.pool import Pool
-from predictd.structure_match import match_inputs
+from predictd.request_errors import lost, too_late
+from predictd.request_frames import Question, answer_of, request_frames
 from predictd.transport import Connection, ConnectionLost
-from predictd.wording import restated, seconds_text
 from predictd_proto.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     PredictdError,
-    RemoteProtocolError,
-    RequestTooLargeError,
     ServerLostError,
     TensorMismatchError,
 )
-from predictd_proto.frames import check_size, encode
-from predictd_proto.limits import Limits
-from predictd_proto.messages import ErrorResponse, PredictRequest, PredictResponse
-from predictd_proto.tensors import Buffer, Tensor
-
-
-class Question:
-    """What is asked; the same for every repetition.
-
-    Attributes:
-        model: The model's name.
-        inputs: What the caller handed in; with `is_matched`, one value per input of the signature.
-        version: A version number, a label, or None for the latest.
-        signature: The signature's name; None for the model's default.
-        cast: Cast inputs of another dtype.
-        is_lenient: Keras' leniency in nesting and rank.
-        is_matched: See `inputs`.
-        caller: caller_class, traceparent and task_id, as they travel.
-    """
-
-    __slots__ = ("caller", "cast", "inputs", "is_lenient", "is_matched", "model", "signature", "version")
-
-    def __init__(
-        self,
-        model: str,
-        inputs: Any,
-        *,
-        version: int | str | None = None,
-        signature: str | None = None,
-        cast: bool = False,
-        is_lenient: bool = False,
-        is_matched: bool = False,
-        caller: tuple[str, str, str] = ("", "", ""),
-    ) -> None:
-        self.model = model
-        self.inputs = inputs
-        self.version = version
-        self.signature = signature
-        self.cast = cast
-        self.is_lenient = is_lenient
-        self.is_matched = is_matched
-        self.caller = caller
+from predictd_proto.messages import ErrorResponse, PredictResponse
+from predictd_proto.tensors import Buffer
 
 
 class Call:
@@ -152,25 +105,21 @@ class Call:
             self._pool.give_back(connection)
 
     def _frames(self, connection: Connection) -> tuple[list[Buffer], int]:
-        question = self._question
-        tensors = self._tensors(connection)
-        limits = connection.greeting.limits
-        _check_tensors(limits, tensors)
-        caller_class, traceparent, task_id = question.caller
+        question, link, greeting = self._question, self._link, connection.greeting
+        key = (question.model, question.version, question.signature)
+        self._server_id = greeting.server_id
         request_id = connection.next_id()
-        request = PredictRequest(
-            id=request_id,
-            model=question.model,
-            tensors=tensors,
-            version=question.version,
-            signature=question.signature,
-            timeout_ms=self._remaining_ms(),
-            caller_class=caller_class,
-            traceparent=traceparent,
-            task_id=task_id,
-        )
-        frames = encode(request)
-        check_size(frames, limits)
+        plan, is_fresh = link.plan(greeting.server_id, key, self._deadline)
+        try:
+            frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+        except TensorMismatchError:
+            if is_fresh:
+                raise
+            # What is remembered may be an older version than the one served now: look again before refusing.
+            link.forget(question.model)
+            plan, _ = link.plan(greeting.server_id, key, self._deadline)
+            frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+        self._plan = plan
         return frames, request_id
 
     def _remaining_ms(self) -> float:
@@ -179,37 +128,17 @@ class Call:
             raise self._too_late(was_sent=False)
         return remaining_ms
 
-    def _tensors(self, connection: Connection) -> tuple[Tensor, ...]:
-        question = self._question
-        key = (question.model, question.version, question.signature)
-        server_id = self._server_id = connection.greeting.server_id
-        plan, is_fresh = self._link.plan(server_id, key, self._deadline)
-        self._plan = plan
-        try:
-            return _fitted(plan, question)
-        except TensorMismatchError:
-            if is_fresh:
-                raise
-        # What is remembered may be an older version than the one served now: look again before refusing.
-        self._link.forget(question.model)
-        self._plan, _ = self._link.plan(server_id, key, self._deadline)
-        return _fitted(self._plan, question)
-
     def _answer(self, connection: Connection) -> PredictResponse | ErrorResponse:
         pending_id = connection.pending_id
         while True:
             frames = connection.receive(self._deadline)
             if frames is None:
                 raise self._too_late(was_sent=True)
-            answer = read_message(frames, connection.address)
-            if isinstance(answer, (PredictResponse, ErrorResponse)):
-                # An error without id is about a message that the server couldn't read: ours is the only one.
-                if answer.id == pending_id or answer.id is None:
-                    connection.pending_id = None
-                    return answer
-                continue
-            text = f"server at {connection.address}: expected an answer, got a {type(answer).__name__}"
-            raise RemoteProtocolError(text)
+            answer = answer_of(frames, connection.address)
+            # An error without id is about a message that the server couldn't read: ours is the only one.
+            if answer.id == pending_id or answer.id is None:
+                connection.pending_id = None
+                return answer
 
     def _plan_for(self, answer: PredictResponse) -> Plan:
         """Return the plan that reads an answer: a version newer than the one remembered may have given it."""
@@ -239,47 +168,7 @@ class Call:
         return error
 
     def _too_late(self, *, was_sent: bool) -> DeadlineExceededError:
-        state = "waiting" if was_sent else "preparing"
-        waited = seconds_text(self._deadline.waited_ms)
-        text = f"model {self._question.model!r} at {self._link.endpoint}: time-out after {waited}, {_STATES[state]}"
-        return DeadlineExceededError(text, {"endpoint": str(self._link.endpoint), "state": state})
+        return too_late(self._question.model, self._link.endpoint, self._deadline.waited_ms, was_sent=was_sent)
 
     def _lost(self, *, was_sent: bool) -> ServerLostError:
-        when = "with the request; whether it ran is unknown" if was_sent else "before the request was sent"
-        waited = seconds_text(self._deadline.waited_ms)
-        text = (
-            f"model {self._question.model!r} at {self._link.endpoint}: the server went away {when} "
-            f"(after {waited}). It was killed, crashed, ran out of memory or was restarted: its log says which"
-        )
-        return ServerLostError(text, {"endpoint": str(self._link.endpoint), "was_sent": was_sent})
-
-
-def _fitted(plan: Plan, question: Question) -> tuple[Tensor, ...]:
-    values = question.inputs
-    if not question.is_matched:
-        try:
-            values = match_inputs(plan.spec, values, is_lenient=question.is_lenient)
-        except TensorMismatchError as error:
-            raise restated(error, f"{plan.label}, {error.message}") from error
-    return fit_inputs(plan.label, plan.spec.inputs, values, cast=question.cast, is_lenient=question.is_lenient)
-
-
-def _check_tensors(limits: Limits, tensors: Sequence[Tensor]) -> None:
-    if len(tensors) > limits.max_tensors:
-        text = f"a request of {len(tensors)} tensors; the server takes max_tensors = {limits.max_tensors}"
-        raise RequestTooLargeError(text)
-    for tensor in tensors:
-        shape = tensor.shape
-        if len(shape) > limits.max_rank:
-            text = f"input {tensor.name!r}: rank {len(shape)}; the server takes max_rank = {limits.max_rank}"
-            raise RequestTooLargeError(text)
-        if shape and shape[0] > limits.max_rows:
-            text = f"input {tensor.name!r}: {shape[0]} rows; the server takes max_rows = {limits.max_rows}. {_ADVICE}"
-            raise RequestTooLargeError(text, {"max_rows": limits.max_rows})
-
-
-_STATES = {
-    "preparing": "before the request was sent; nothing ran",
-    "waiting": "connected, but no answer came: the server is busy, stuck or stopped (see `predictd status`)",
-}
-_ADVICE = "Send fewer rows at a time (RemoteModel.predict does that by itself), or raise the limit on the server"
+        return lost(self._question.model, self._link.endpoint, self._deadline.waited_ms, was_sent=was_sent)

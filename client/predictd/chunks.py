@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from predictd.call import Call, Question
+from predictd.call import Call
 from predictd.catalogue import Plan
 from predictd.client import Client
 from predictd.deadline import Deadline
+from predictd.request_frames import Question
 from predictd_proto.errors import RemoteProtocolError, RetryableError, TensorMismatchError
 from predictd_proto.limits import Limits
 from predictd_proto.messages import PredictResponse

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from predictd.call import Call, Question
+from predictd.call import Call
 from predictd.catalogue import Key, Plan, choose_version, unknown_model
 from predictd.deadline import Deadline, check_timeout_ms
 from predictd.link import Link
-from predictd.prediction import Prediction
+from predictd.prediction import Prediction, prediction_of
+from predictd.request_frames import Question
 from predictd.retries import Answer, Retries
 from predictd.wording import restated, seconds_text
 from predictd_proto.endpoints import Endpoint, default_endpoint
@@ -145,7 +146,7 @@ class Client:
         caller = (caller_class, traceparent, task_id)
         question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
         answer, plan = self.ask(question, self.deadline(timeout_ms))
-        return Prediction(plan.outputs(answer.tensors), answer.receipt)
+        return prediction_of(answer, plan)
 
     def models(self, model: str | None = None, *, timeout_ms: float | None = None) -> tuple[ModelMetadata, ...]:
         """Return what is served, one entry per model version, newest version first.

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from predictd.call import Question
 from predictd.catalogue import Plan, unexpected_outputs
 from predictd.chunks import Joined, ask_all, chunk_rows
 from predictd.client import Client
 from predictd.progress import ProgressBar
+from predictd.request_frames import Question
 from predictd_proto.errors import TensorMismatchError
 from predictd_proto.limits import Limits
 from predictd_proto.structures import fill_structure

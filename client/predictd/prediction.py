@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from predictd_proto.messages import Receipt
+from predictd.catalogue import Plan
+from predictd_proto.messages import PredictResponse, Receipt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +43,16 @@ class Prediction:
             f"<Prediction {describe(self.outputs)} by {receipt.model!r} version {receipt.version} in "
             f"{receipt.server_ms:.2f} ms (queued {receipt.queue_ms:.2f}, ran {receipt.execute_ms:.2f}; {batch})>"
         )
+
+
+def prediction_of(answer: PredictResponse, plan: Plan) -> Prediction:
+    """Return an answer as its caller gets it.
+
+    Args:
+        answer: The server's.
+        plan: The one that reads it: its outputs fit.
+    """
+    return Prediction(plan.outputs(answer.tensors), answer.receipt)
 
 
 def describe(value: Any) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from predictd.call import Question
 from predictd.catalogue import Plan
 from predictd.client import Client
 from predictd.data_sources import batch_count, batches_of, is_stream
 from predictd.deadline import check_timeout_ms
 from predictd.many_rows import ManyRows, row_count
 from predictd.progress import ProgressBar
+from predictd.request_frames import Question
 from predictd.structure_match import as_array, match_inputs
 from predictd.tables import format_count, format_table
 from predictd.wording import restated

@@ -1,0 +1,39 @@
+"""How a request ends without an answer, in words: the time was up, or the server went away.
+
+Owns these texts, so that every way of asking tells it in the same way. Any thread.
+"""
+
+from __future__ import annotations
+
+from predictd.wording import seconds_text
+from predictd_proto.endpoints import Endpoint
+from predictd_proto.errors import DeadlineExceededError, ServerLostError
+
+_STATES = {
+    "preparing": "before the request was sent; nothing ran",
+    "waiting": "connected, but no answer came: the server is busy, stuck or stopped (see `predictd status`)",
+}
+
+
+def too_late(model: str, endpoint: Endpoint, waited_ms: float, *, was_sent: bool) -> DeadlineExceededError:
+    """Return the error for a request whose time was up.
+
+    Args:
+        model: What was asked.
+        endpoint: Where.
+        waited_ms: For how long, in milliseconds.
+        was_sent: Whether the request had left.
+    """
+    state = "waiting" if was_sent else "preparing"
+    text = f"model {model!r} at {endpoint}: time-out after {seconds_text(waited_ms)}, {_STATES[state]}"
+    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": state})
+
+
+def lost(model: str, endpoint: Endpoint, waited_ms: float, *, was_sent: bool) -> ServerLostError:
+    """Return the error for a request whose server went away; the arguments are those of `too_late`."""
+    when = "with the request; whether it ran is unknown" if was_sent else "before the request was sent"
+    text = (
+        f"model {model!r} at {endpoint}: the server went away {when} (after {seconds_text(waited_ms)}). "
+        "It was killed, crashed, ran out of memory or was restarted: its log says which"
+    )
+    return ServerLostError(text, {"endpoint": str(endpoint), "was_sent": was_sent})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from types import ModuleType
+from typing import Protocol
 
 from predictd.deadline import Deadline
 from predictd.transport import Connection, ConnectionLost
@@ -34,6 +34,46 @@ DIAGNOSIS_MS = 500.0
 #: Between looks at whether anything listens yet.
 FIRST_PAUSE_S = 0.01
 MOST_PAUSE_S = 0.25
+
+
+class Prober(Protocol):
+    """Finds out whether anything listens at an address, and why nobody answers there."""
+
+    def is_listening(self, address: str, deadline: Deadline) -> bool:
+        """Return whether anything accepts connections."""
+        ...
+
+    def likely_cause(self, address: str, deadline: Deadline) -> tuple[bool, str]:
+        """Return whether anything listens, and in words why no server answered."""
+        ...
+
+
+class StandIn(Prober, Protocol):
+    """Makes the connections to some addresses in place of a socket: the seam of `predictd.testing`."""
+
+    def stands_for(self, address: str) -> bool:
+        """Return whether it answers for an address."""
+        ...
+
+    def open(self, address: str) -> Connection:
+        """Return a connection, as `Connection(address)` would."""
+        ...
+
+
+#: The newest comes first. Empty but in tests.
+stand_ins: tuple[StandIn, ...] = ()
+
+
+def open_connection(address: str) -> Connection:
+    """Return a connection that begins to connect: a socket, but where a test has put something in its place.
+
+    Raises:
+        TransportError: There is no socket to be had.
+    """
+    for stand_in in stand_ins:
+        if stand_in.stands_for(address):
+            return stand_in.open(address)
+    return Connection(address)
 
 
 def connect(address: str, *, deadline: Deadline) -> Connection:
@@ -61,7 +101,7 @@ def connect(address: str, *, deadline: Deadline) -> Connection:
 
 
 def _try_once(address: str, window_ms: float, deadline: Deadline) -> Connection | None:
-    connection = Connection(address)
+    connection = open_connection(address)
     try:
         if connection.wait_connected(deadline.sooner(window_ms)):
             welcome = _shake_hands(connection, deadline)
@@ -81,7 +121,7 @@ def _await_listener(address: str, deadline: Deadline) -> bool:
     """Wait until something listens there; return False when the deadline comes first."""
     pause_s = FIRST_PAUSE_S
     while not deadline.is_over:
-        if _probe().is_listening(address, deadline):
+        if _prober(address).is_listening(address, deadline):
             return True
         time.sleep(min(pause_s, deadline.remaining_ms / 1000))
         pause_s = min(pause_s * 2, MOST_PAUSE_S)
@@ -89,7 +129,7 @@ def _await_listener(address: str, deadline: Deadline) -> bool:
 
 
 def _unavailable(address: str, deadline: Deadline) -> ServerUnavailableError:
-    listens, cause = _probe().likely_cause(address, deadline)
+    listens, cause = _prober(address).likely_cause(address, deadline)
     text = f"no predictd answered at {address} within {seconds_text(deadline.waited_ms)}: {cause}"
     return ServerUnavailableError(text, {"endpoint": address, "is_listening": listens})
 
@@ -102,8 +142,11 @@ def _shake_hands(connection: Connection, deadline: Deadline) -> Welcome | None:
     return None if frames is None else _welcome_of(frames, connection.address)
 
 
-def _probe() -> ModuleType:
-    """Return the module that finds out why nobody answers: it costs a tenth of our import time, and few need it."""
+def _prober(address: str) -> Prober:
+    """Return what finds out why nobody answers: the module costs a tenth of our import time, and few need it."""
+    for stand_in in stand_ins:
+        if stand_in.stands_for(address):
+            return stand_in
     import predictd.probe
 
     return predictd.probe

@@ -33,6 +33,11 @@ class Deadline:
         self._ends_s = self._started_s + timeout_ms / 1000
 
     @property
+    def ends_s(self) -> float:
+        """The instant on the clock, in seconds."""
+        return self._ends_s
+
+    @property
     def remaining_ms(self) -> float:
         """Time left in milliseconds; 0 when it has passed."""
         left_s = self._ends_s - self._clock()

@@ -1,7 +1,7 @@
 """Retries: whether to ask again after a retryable error, and how long to wait first.
 
-Owns the policy. It knows no socket and reads no clock of its own: clock, sleep and random numbers are arguments. The
-caller's thread.
+Owns the policy, and what is kept of one call's failures (`Tries`), for callers that sleep and for those that can't. It
+knows no socket and reads no clock of its own: clock, sleep and random numbers are arguments. The caller's thread.
 """
 
 from __future__ import annotations
@@ -70,31 +70,61 @@ class Retries:
         Raises:
             PredictdError: The last error, or the loss of the server where that is why nobody answers now.
         """
+        tries = Tries(self, deadline, draw)
+        error: RetryableError = first
+        while True:
+            pause_ms = tries.pause_ms(error)
+            if pause_ms is None:
+                raise tries.final(error)
+            sleep(pause_ms / 1000)
+            try:
+                return call()
+            except RetryableError as again:
+                error = again
+
+
+class Tries:
+    """How one call has failed so far, and what follows from it.
+
+    Args:
+        retries: The policy.
+        deadline: Until when to go on.
+        draw: Returns a number from 0 up to 1; None for `random.random`.
+    """
+
+    __slots__ = ("_deadline", "_draw", "_losses", "_repetitions", "_retries")
+
+    def __init__(self, retries: Retries, deadline: Deadline, draw: Callable[[], float] | None = None) -> None:
         if draw is None:
             # Not at import: with what it imports in turn it costs as much as several of our modules.
             from random import random
 
             draw = random
-        error: RetryableError = first
-        losses: list[ServerLostError] = []
-        repetition = 0
-        while True:
-            if isinstance(error, ServerLostError):
-                losses.append(error)
-            if len(losses) > self.resends or not _is_worth_repeating(error, repetition):
-                break
-            pause_ms = self.pause_ms(error, repetition + 1, draw)
-            if pause_ms >= deadline.remaining_ms:
-                break
-            sleep(pause_ms / 1000)
-            repetition += 1
-            try:
-                return call()
-            except RetryableError as again:
-                error = again
-        if not repetition:
-            raise error
-        raise _final(error, losses, repetition, deadline) from error
+        self._retries = retries
+        self._deadline = deadline
+        self._draw = draw
+        self._losses: list[ServerLostError] = []
+        self._repetitions = 0
+
+    def pause_ms(self, error: RetryableError) -> float | None:
+        """Take note of a failure; return how long to wait before asking again, None where there is no point in it."""
+        if isinstance(error, ServerLostError):
+            self._losses.append(error)
+        if len(self._losses) > self._retries.resends or not _is_worth_repeating(error, self._repetitions):
+            return None
+        pause_ms = self._retries.pause_ms(error, self._repetitions + 1, self._draw)
+        if pause_ms >= self._deadline.remaining_ms:
+            return None
+        self._repetitions += 1
+        return pause_ms
+
+    def final(self, error: PredictdError) -> PredictdError:
+        """Return the error that the caller gets after this last one: it says how often was tried, and why in vain."""
+        if not self._repetitions:
+            return error
+        final = _final(error, self._losses, self._repetitions, self._deadline)
+        final.__cause__ = error
+        return final
 
 
 def _is_worth_repeating(error: RetryableError, repetition: int) -> bool:
@@ -103,7 +133,7 @@ def _is_worth_repeating(error: RetryableError, repetition: int) -> bool:
     return repetition > 0 or not isinstance(error, ServerUnavailableError)
 
 
-def _final(error: RetryableError, losses: list[ServerLostError], repetition: int, deadline: Deadline) -> PredictdError:
+def _final(error: PredictdError, losses: list[ServerLostError], repetition: int, deadline: Deadline) -> PredictdError:
     tried = f"given up after {repetition + 1} tries in {seconds_text(deadline.waited_ms)}"
     if losses and isinstance(error, ServerUnavailableError):
         return restated(losses[-1], f"{losses[-1].message}. Since then: {error.message} ({tried})")

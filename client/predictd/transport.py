@@ -15,12 +15,12 @@ are consumed by looking), so EVENTS is read before every wait.
 from __future__ import annotations
 
 import os
-import select
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from predictd.deadline import Deadline
+from predictd.polling import new_poll
 from predictd.process import Process, set_aside, this_process
 from predictd_proto.errors import TransportError
 from predictd_proto.frames import encode
@@ -56,20 +56,6 @@ _contexts: dict[Process, zmq.Context[zmq.Socket[bytes]]] = {}
 
 class ConnectionLost(Exception):  # noqa: N818  (a signal between modules; callers get an error of the public tree)
     """The peer is gone."""
-
-
-class _Poll(Protocol):
-    def poll(self, timeout: float, /) -> object: ...
-
-
-class _Select:
-    """poll(2) for platforms and event loops that only have select."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def poll(self, timeout: float, /) -> object:
-        return select.select([self._descriptor], [], [], timeout / 1000)
 
 
 class Connection:
@@ -108,7 +94,7 @@ class Connection:
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._is_sending = False
         self._socket = _new_socket(self.process, address)
-        self._poll = _new_poll(self._socket.fileno())
+        self._poll = new_poll(self._socket.fileno())
         # Bound once: looking each of them up takes 40 ns, per call.
         self._get: Callable[[int], Any] = self._socket.get
         self._send = self._socket.send
@@ -176,14 +162,41 @@ class Connection:
                 if remaining_ms <= 0:
                     return None
                 self._poll.poll(remaining_ms if remaining_ms < SLICE_MS else SLICE_MS)
-            try:
-                frames: list[Buffer] = [self._recv(_NOBLOCK)]
-            except zmq.Again:
-                continue
-            while self._get(_RCVMORE):
-                # Large tensors: a view of ZeroMQ's memory, so that the copy into the result is the only one.
-                frames.append(self._socket.recv(_NOBLOCK, copy=False).buffer)
-            return frames
+            frames = self._take()
+            if frames is not None:
+                return frames
+
+    def receive_ready(self) -> list[Buffer] | None:
+        """Return the next message if there is one; None when there is none yet.
+
+        Once it returned None, the descriptor becomes readable when there is more; not before, and not after anything
+        else that was done to the connection: sending takes the same edge away.
+
+        Raises:
+            ConnectionLost: The peer is gone, and all that it sent was returned.
+        """
+        while True:
+            events = self._get(_EVENTS)
+            if not events & _READABLE:
+                if events & _WRITABLE:
+                    return None
+                raise ConnectionLost
+            frames = self._take()
+            if frames is not None:
+                return frames
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on between two calls of `receive_ready`."""
+        return int(self._socket.fileno())
+
+    def cancel(self, request_id: int) -> None:
+        """Tell the server to drop a request, without waiting. Where the peer is gone there is nobody to tell."""
+        try:
+            # In the middle of a message a cancel would become a part of it.
+            if not self._is_sending and not self._socket.closed:
+                self._send(encode(CancelRequest(id=request_id))[0], _NOBLOCK)
+        except zmq.ZMQError:
+            pass
 
     def abandon(self) -> None:
         """Close a connection whose state is unknown, and tell the server to drop what it was asked."""
@@ -191,11 +204,8 @@ class Connection:
             set_aside(self._socket)
             return
         try:
-            # In the middle of a message a cancel would become a part of it.
-            if self.pending_id is not None and not self._is_sending and not self._socket.closed:
-                self._send(encode(CancelRequest(id=self.pending_id))[0], _NOBLOCK)
-        except zmq.ZMQError:
-            pass
+            if self.pending_id is not None:
+                self.cancel(self.pending_id)
         finally:
             self._socket.close(CANCEL_LINGER_MS)
 
@@ -205,6 +215,16 @@ class Connection:
             self._socket.close()
         else:
             set_aside(self._socket)
+
+    def _take(self) -> list[Buffer] | None:
+        try:
+            frames: list[Buffer] = [self._recv(_NOBLOCK)]
+        except zmq.Again:
+            return None
+        while self._get(_RCVMORE):
+            # Large tensors: a view of ZeroMQ's memory, so that the copy into the result is the only one.
+            frames.append(self._socket.recv(_NOBLOCK, copy=False).buffer)
+        return frames
 
 
 def _new_socket(process: Process, address: str) -> zmq.Socket[bytes]:
@@ -231,12 +251,3 @@ def _new_socket(process: Process, address: str) -> zmq.Socket[bytes]:
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.connect(address)
     return socket
-
-
-def _new_poll(descriptor: int) -> _Poll:
-    # Looked up here and not at import: gevent and eventlet replace it later.
-    if not hasattr(select, "poll"):
-        return _Select(descriptor)
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return poll

@@ -1,20 +1,24 @@
 """Endpoints: where a server listens. One rule for server and clients, so that they meet with no settings at all.
 
-Owns reading and checking endpoint strings and the default one. It opens and creates nothing. Any thread.
+Owns reading and checking endpoint strings, lists of them and the default one. It opens and creates nothing. Any thread.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from predictd_proto.errors import ConfigError
 
 ENDPOINT_VARIABLE = "PREDICTD_ENDPOINT"
 RUNTIME_VARIABLE = "XDG_RUNTIME_DIR"
 CONTROL_SUFFIX = ".control"
+
+#: Between the endpoints that a client may be given.
+SEPARATOR = ","
 
 #: `sockaddr_un.sun_path` holds 108 bytes, the closing zero among them (unix(7)).
 MAX_IPC_PATH_BYTES = 107
@@ -57,8 +61,12 @@ class Endpoint:
         """Return the endpoint that a text names.
 
         Raises:
-            ConfigError: It is neither `ipc:///absolute/path` nor `tcp://host:port`, or its path is too long.
+            ConfigError: It is neither `ipc:///absolute/path` nor `tcp://host:port`, or its path is too long or holds a
+                comma: those separate endpoints.
         """
+        if SEPARATOR in text:
+            message = f"endpoint {text!r}: expected one endpoint, without commas: they separate several"
+            raise ConfigError(message)
         # zmq would end an address at a zero byte, and a line break or blank from a file's end is never meant.
         if text.isprintable() and text == text.strip():
             if text.startswith(_IPC):
@@ -102,10 +110,53 @@ def _parse_tcp(text: str) -> Endpoint:
     return Endpoint(text, f"{_TCP}{match[1]}:{int(match[2]) + 1}")
 
 
+def parse_endpoints(texts: str | Iterable[str]) -> tuple[Endpoint, ...]:
+    """Return the endpoints that a client is to use, in their order.
+
+    Args:
+        texts: Endpoints, or one text with commas between them; blanks around them don't matter.
+
+    Raises:
+        ConfigError: One is no endpoint, empty or named twice, or there is none; the text says which.
+    """
+    items: list[Any] = texts.split(SEPARATOR) if isinstance(texts, str) else list(texts)
+    found: dict[str, Endpoint] = {}
+    for position, item in enumerate(items, 1):
+        where = f"endpoint {position} of {len(items)}"
+        if not isinstance(item, str) or (len(items) > 1 and not item.strip()):
+            message = f"{where}: expected ipc:///absolute/path or tcp://host:port, got {item!r}"
+            raise ConfigError(message)
+        endpoint = Endpoint.parse(item.strip(" ") if len(items) > 1 else item)
+        if endpoint.data in found:
+            message = f"{where}: {endpoint.data!r} is in the list already; remove one of the two"
+            raise ConfigError(message)
+        found[endpoint.data] = endpoint
+    if not found:
+        message = "endpoints: expected at least one, got none"
+        raise ConfigError(message)
+    return tuple(found.values())
+
+
+def default_endpoints() -> tuple[Endpoint, ...]:
+    """Return the endpoints that a client uses where none is named: those in `PREDICTD_ENDPOINT`, else the default one.
+
+    Raises:
+        ConfigError: What a variable holds is no endpoint; the text names the variable and the item.
+    """
+    named = os.environ.get(ENDPOINT_VARIABLE)
+    if not named:
+        return (default_endpoint(),)
+    try:
+        return parse_endpoints(named)
+    except ConfigError as error:
+        message = f"from {ENDPOINT_VARIABLE}: {error.message}"
+        raise ConfigError(message) from error
+
+
 def default_endpoint(
     environ: Mapping[str, str] = os.environ, *, uid: int | None = None, temporary: str | None = None
 ) -> Endpoint:
-    """Return the endpoint to use where none is named: one socket per user.
+    """Return the endpoint where a server listens if none is named: one socket per user.
 
     `PREDICTD_ENDPOINT`, else under `XDG_RUNTIME_DIR`, else in a directory of the user's own under the temporary one.
     An empty variable counts as unset, and so does an `XDG_RUNTIME_DIR` that is no absolute path, as its own

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from predictd_proto.endpoints import SEPARATOR
 from predictd_proto.errors import ConfigError
 from predictd_proto.limits import Limits
 from predictd_server.ladder import batch_ladder
@@ -152,6 +153,13 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if SEPARATOR in self.endpoint:
+            origin = self.origins.get("endpoint", "default")
+            text = (
+                f"{origin}: endpoint = {self.endpoint!r}: several endpoints are for clients, a server listens at one: "
+                "start it with --endpoint and its own"
+            )
+            raise ConfigError(text)
         inert: dict[str, str] = {}
         if self.batch_timeout_ms and self.max_batch_size == 1:
             inert["batch_timeout_ms"] = "with max_batch_size = 1 no request ever waits for company"

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from predictd_proto.endpoints import MAX_IPC_PATH_BYTES, Endpoint, default_endpoint
+from predictd_proto.endpoints import MAX_IPC_PATH_BYTES, Endpoint, default_endpoint, default_endpoints, parse_endpoints
 from predictd_proto.errors import ConfigError
 
 LONGEST = "/" + "a" * (MAX_IPC_PATH_BYTES - len(".control") - 1)
@@ -80,6 +80,9 @@ BAD = [
     "tcp://a;b:5555",
     "tcp://a*b:5555",
     "tcp://user@host:5555",
+    "ipc:///run/a,b",
+    "ipc:///run/a,ipc:///run/b",
+    "tcp://a:5,tcp://b:5",
 ]
 
 
@@ -158,3 +161,52 @@ def test_where_users_have_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "getuid")
     monkeypatch.setenv("USERNAME", "ann")
     assert default_endpoint({}, temporary="/tmp").data == "ipc:///tmp/predictd-ann/predictd.sock"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("tcp://a:1", ["tcp://a:1"]),
+        ("tcp://a:1,ipc:///b", ["tcp://a:1", "ipc:///b"]),
+        (" tcp://a:1 ,  ipc:///b ", ["tcp://a:1", "ipc:///b"]),
+        (["ipc:///b", "tcp://a:1"], ["ipc:///b", "tcp://a:1"]),
+        (("ipc:///b",), ["ipc:///b"]),
+    ],
+)
+def test_several_endpoints(given: str | list[str], expected: list[str]) -> None:
+    assert [endpoint.data for endpoint in parse_endpoints(given)] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("tcp://a:1,", "endpoint 2 of 2: expected ipc:///absolute/path or tcp://host:port, got ''"),
+        (",tcp://a:1", "endpoint 1 of 2: expected"),
+        ("tcp://a:1, ,tcp://b:1", "endpoint 2 of 3: expected"),
+        ("tcp://a:1,tcp://b", "endpoint 'tcp://b': expected"),
+        ("tcp://a:1,tcp://b:1\n", "endpoint 'tcp://b:1\\n': expected"),
+        ("tcp://a:1, tcp://a:1", "endpoint 2 of 2: 'tcp://a:1' is in the list already; remove one of the two"),
+        ([], "endpoints: expected at least one, got none"),
+        (["tcp://a:1,tcp://b:1"], "expected one endpoint, without commas"),
+        ([7], "endpoint 1 of 1: expected ipc:///absolute/path or tcp://host:port, got 7"),
+    ],
+)
+def test_bad_lists_of_endpoints(given: str | list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_endpoints(given)
+    assert said in str(caught.value)
+    if isinstance(given, str):
+        monkeypatch.setenv("PREDICTD_ENDPOINT", given)
+        with pytest.raises(ConfigError) as caught:
+            default_endpoints()
+        assert str(caught.value).startswith("from PREDICTD_ENDPOINT: ")
+        assert said in str(caught.value)
+
+
+def test_clients_read_a_list_from_the_variable_and_servers_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREDICTD_ENDPOINT", "tcp://a:1, tcp://b:1")
+    assert [endpoint.data for endpoint in default_endpoints()] == ["tcp://a:1", "tcp://b:1"]
+    with pytest.raises(ConfigError, match=r"from PREDICTD_ENDPOINT: .* expected one endpoint"):
+        default_endpoint()
+    monkeypatch.setenv("PREDICTD_ENDPOINT", "")
+    assert default_endpoints() == (default_endpoint(),)

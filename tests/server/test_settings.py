@@ -85,6 +85,10 @@ def test_a_wrong_file_names_the_setting_and_the_file(tmp_path: Path, text: str, 
         ({"PREDICTD_MAX_BATCH_SIZE": "many"}, ["environment PREDICTD_MAX_BATCH_SIZE", "'many'", "a whole number"]),
         ({"PREDICTD_DETERMINISTIC": "maybe"}, ["true or false"]),
         ({"PREDICTD_CONFIG": "/nowhere/x.toml"}, ["/nowhere/x.toml", "can't be read"]),
+        (
+            {"PREDICTD_ENDPOINT": "ipc:///a,tcp://b:5"},
+            ["environment PREDICTD_ENDPOINT", "'ipc:///a,tcp://b:5'", "a server listens at one", "--endpoint"],
+        ),
     ],
 )
 def test_a_wrong_environment_names_the_variable(environ: dict[str, str], said: list[str]) -> None:
@@ -101,3 +105,8 @@ def test_empty_variables_and_those_of_other_parts_are_left_alone() -> None:
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False), ("ON", True), ("no", False)])
 def test_booleans_are_read_as_people_write_them(text: str, value: bool) -> None:
     assert load(environ={"PREDICTD_DETERMINISTIC": text}).deterministic is value
+
+
+def test_a_servers_own_endpoint_comes_before_the_clients_list() -> None:
+    settings = load(flags={"endpoint": "ipc:///a"}, environ={"PREDICTD_ENDPOINT": "ipc:///a,tcp://b:5"})
+    assert settings.endpoint == "ipc:///a"

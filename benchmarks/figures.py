@@ -20,7 +20,7 @@ class Figure:
 
     Attributes:
         what: What was measured, in words.
-        rounds: The figure of each round.
+        rounds: The figure of each round; empty where it could not be measured here, and `beside` says why.
         unit: Its unit; "x" for a ratio.
         goal: "<=" or ">=" and a number; empty for a figure that is only shown.
         beside: The limits that the same rounds measured, in words.
@@ -33,17 +33,25 @@ class Figure:
     beside: str = ""
 
     @property
-    def median(self) -> float:
-        """The median of all rounds."""
-        return statistics.median(self.rounds)
+    def median(self) -> float | None:
+        """The median of all rounds; None when there are none."""
+        return statistics.median(self.rounds) if self.rounds else None
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the median meets the goal; None when there is none."""
-        if not self.goal:
+        """Whether the median meets the goal; None when there is no goal or no figure."""
+        median = self.median
+        if not self.goal or median is None:
             return None
         sign, number = self.goal.split()
-        return self.median <= float(number) if sign == "<=" else self.median >= float(number)
+        return median <= float(number) if sign == "<=" else median >= float(number)
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The median with its unit and the spread, as they are shown."""
+        if self.median is None:
+            return "-", "-"
+        return f"{_number(self.median)} {self.unit}", f"{_number(min(self.rounds))}-{_number(max(self.rounds))}"
 
 
 _MARKS = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}
@@ -59,8 +67,7 @@ def show(title: str, figures: Sequence[Figure], console: Console) -> None:
     table.add_column("", justify="left")
     table.add_column("measured beside it", style="dim")
     for figure in figures:
-        spread = f"{_number(min(figure.rounds))}-{_number(max(figure.rounds))}"
-        median = f"{_number(figure.median)} {figure.unit}"
+        median, spread = figure.texts
         table.add_row(figure.what, median, spread, figure.goal, _MARKS[figure.is_met], figure.beside)
     console.print(table)
 
@@ -70,8 +77,7 @@ def markdown(figures: Sequence[Figure]) -> str:
     lines = ["| what | median | spread | goal | | measured beside it |", "|---|---|---|---|---|---|"]
     words = {True: "met", False: "missed", None: ""}
     for item in figures:
-        spread = f"{_number(min(item.rounds))}-{_number(max(item.rounds))}"
-        median = f"{_number(item.median)} {item.unit}"
+        median, spread = item.texts
         lines.append(f"| {item.what} | {median} | {spread} | {item.goal} | {words[item.is_met]} | {item.beside} |")
     return "\n".join(lines) + "\n"
 

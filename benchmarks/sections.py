@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.callers import Load, measure
 from benchmarks.celery_children import idle_child_mib
+from benchmarks.client_section import client
 from benchmarks.figures import Figure
 from benchmarks.imports import import_ms
 from benchmarks.servers import daemon, echo_server, in_process
@@ -138,6 +139,7 @@ def memory(rounds: int, seconds: float, say: Callable[[str], None]) -> list[Figu
 
 SECTIONS: dict[str, Callable[[int, float, Callable[[str], None]], list[Figure]]] = {
     "speed": speed,
+    "client": client,
     "imports": imports,
     "memory": memory,
 }

@@ -1,0 +1,131 @@
+"""Ways of asking, each of which keeps a number of requests in flight: the bare loop and every kind of client.
+
+Owns these loops. Each is made once, so that connecting and learning the signature are not measured, and then run for as
+long as it is told; the process around them (`asking_process.py`) reads its processor time before and after.
+
+The bare loop is what a program would do without predictd and without any of its promises: one DEALER, one thread; it
+packs the same header with msgpack around the same row, sends it, waits in `recv` for an answer, unpacks that answer's
+header and makes an array of its bytes. No deadline, no check, no retry, no receipt. With several requests in flight it
+sends that many first, and then one more for every answer. In greenlets its socket is pyzmq's own for gevent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import select
+import threading
+import time
+from collections.abc import Callable
+from types import ModuleType
+
+import msgpack
+import numpy as np
+import zmq
+
+import predictd
+from predictd_proto.frames import ENVELOPE_BYTES, envelope
+from predictd_proto.messages import PredictRequest
+
+MODEL = "mlp"
+WIDTH = 64
+
+#: A request without an answer for this long makes the measurement fail.
+ANSWER_TIMEOUT_MS = 20_000
+
+#: Asks for some seconds and returns how many answers came.
+Run = Callable[[float], int]
+
+
+def row() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return the row that all of them ask for: `float32[1, 64]`."""
+    return np.linspace(0, 1, WIDTH, dtype=np.float32)[None]
+
+
+def bare(endpoint: str, in_flight: int) -> Run:
+    """One DEALER in one thread, with some requests in flight."""
+    dealer = _zmq().Context.instance().socket(zmq.DEALER)
+    dealer.setsockopt(zmq.LINGER, 0)
+    dealer.setsockopt(zmq.RCVTIMEO, ANSWER_TIMEOUT_MS)
+    dealer.connect(endpoint)
+    pixels, ids, begin = row(), itertools.count(1 << 40), envelope(PredictRequest)
+
+    def send() -> None:
+        header = {
+            "id": next(ids),
+            "timeout_ms": 30_000.0,
+            "model": MODEL,
+            "tensors": [("pixels", "float32", pixels.shape, pixels.tobytes())],
+        }
+        dealer.send(begin + msgpack.packb(header))
+
+    def receive() -> object:
+        header = msgpack.unpackb(dealer.recv()[ENVELOPE_BYTES:])
+        _name, dtype, shape, data = header["tensors"][0]
+        return np.frombuffer(data, dtype).reshape(shape)
+
+    def run(seconds: float) -> int:
+        count = 0
+        end = time.perf_counter() + seconds
+        for _ in range(in_flight):
+            send()
+        while time.perf_counter() < end:
+            receive()
+            send()
+            count += 1
+        for _ in range(in_flight):
+            receive()
+        return count + in_flight
+
+    return run
+
+
+def bare_threads(endpoint: str, in_flight: int) -> Run:
+    """As many threads (or greenlets) as requests in flight, each with a bare loop of its own."""
+    return _in_threads([bare(endpoint, 1) for _ in range(in_flight)])
+
+
+def client(endpoint: str, in_flight: int) -> Run:
+    """As many threads (or, in a process that gevent patched, greenlets) as requests in flight, sharing one client."""
+    shared, pixels = predictd.Client(endpoint), row()
+
+    def run(seconds: float) -> int:
+        count = 0
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            shared.predict(MODEL, pixels)
+            count += 1
+        return count
+
+    return run if in_flight == 1 else _in_threads([run] * in_flight)
+
+
+WAYS: dict[str, Callable[[str, int], Run]] = {
+    "bare": bare,
+    "bare threads": bare_threads,
+    "client": client,
+}
+
+
+def _zmq() -> ModuleType:
+    if getattr(select.select, "__module__", "").startswith("gevent"):
+        from zmq import green
+
+        return green
+    return zmq
+
+
+def _in_threads(runs: list[Run]) -> Run:
+    def run(seconds: float) -> int:
+        counts = [0] * len(runs)
+
+        def count(place: int) -> None:
+            counts[place] = runs[place](seconds)
+
+        threads = [threading.Thread(target=count, args=(place,)) for place in range(len(runs))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(counts)
+
+    return run

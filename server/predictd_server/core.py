@@ -7,9 +7,7 @@ plain numbers of `admission` and `counters`.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from functools import partial
 
 from predictd_proto.errors import (
     ExpiredInQueueError,
@@ -29,20 +27,16 @@ from predictd_server.admission import Admission
 from predictd_server.batch import Batch, Run
 from predictd_server.counters import Counters
 from predictd_server.greeting import Greeting
-from predictd_server.lane import Lane
+from predictd_server.lanes import Lanes
 from predictd_server.pending import Part, Pending
 from predictd_server.registry import Registry
 from predictd_server.replies import empty_response, response_frames, split_run
 from predictd_server.whole_replies import whole_replies
 
 Reply = tuple[bytes, list[Buffer]]
-LaneKey = tuple[object, ...]
 
 #: Expired requests are looked for this often at most: a full queue takes 2 ms to walk.
 SWEEP_S = 0.1
-
-#: Empty lanes kept for the next request of their kind: making one takes as long as serving a request from it.
-MOST_IDLE_LANES = 64
 
 
 class Core:
@@ -79,11 +73,10 @@ class Core:
         self._greeting = greeting
         self._limits = limits
         self._max_timeout_s = max_timeout_s
-        self._window_s = window_s
-        self._max_batch_bytes = max_batch_bytes
-        self._lanes: dict[LaneKey, Lane] = {}
-        self._open: dict[tuple[bytes, int], Pending] = {}
+        self._lanes = Lanes(window_s=window_s, max_batch_bytes=max_batch_bytes)
+        self._open: dict[bytes, dict[int, Pending]] = {}
         self._templates = RequestTemplates()
+        self._generation = registry.generation
         self._swept_s = 0.0
         self.counters = counters
         self.admission = admission
@@ -170,8 +163,8 @@ class Core:
         if self.is_draining:
             text = "the server is shutting down and takes no more work; try again when it is back"
             raise ServerDrainingError(text)
-        key = (request.peer, request.id)
-        if key in self._open:
+        mine = self._open.get(request.peer)
+        if mine is not None and request.id in mine:
             text = f"request id {request.id} is already in use on this connection; give each request one of its own"
             raise RemoteProtocolError(text)
         if not request.rows:
@@ -185,50 +178,50 @@ class Core:
             if not self.sweep(request.arrived_s):
                 raise
             self.admission.admit(request.rows, request.byte_count)
-        self._open[key] = request
-        request.lane = self._lane_of(request)
-        request.lane.add(request)
-
-    def _lane_of(self, request: Pending) -> Lane:
-        signature = request.signature
-        key: LaneKey = (signature,)
-        if signature.has_free_axes:
-            key = (signature, *[tensor.shape[1:] for tensor in request.tensors])
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = Lane(request, max_batch_bytes=self._max_batch_bytes, window_s=self._window_s)
-            self._lanes[key] = lane
-        return lane
+        # Looked up again: the sweep may have ended the last of them.
+        self._open.setdefault(request.peer, {})[request.id] = request
+        self._lanes.add(request)
 
     def _cancel(self, peer: bytes, request_id: int) -> None:
-        request = self._open.get((peer, request_id))
+        request = self._open.get(peer, {}).get(request_id)
         if request is not None:
             self.counters.requests_cancelled_total += 1
             self._close(request)
+
+    def forget(self, peer: bytes) -> int:
+        """Release what a vanished client has in the queue; return how many requests that were.
+
+        What already runs, runs to its end; its reply finds nobody and is counted as lost.
+
+        Args:
+            peer: Routing id of a socket that is no more, and that no other socket will be given.
+        """
+        queued = [request for request in self._open.get(peer, {}).values() if request.next_row < request.rows]
+        self.counters.requests_released_total += len(queued)
+        for request in queued:
+            self._close(request)
+        return len(queued)
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
     def next_batch(self, now: float) -> Batch | None:
         """Return a batch to run now, or None. Call it only while nothing runs."""
-        for key in list(self._lanes):
-            lane = self._lanes[key]
-            if not lane.queue:
-                if len(self._lanes) > MOST_IDLE_LANES:
-                    del self._lanes[key]
-                continue
-            if lane.closes_at() > now and not self.is_draining:
-                continue
-            batch = lane.take_batch(now, partial(self._expire, now), is_draining=self.is_draining)
-            # To the end of the row: the lanes take turns, so that a busy model never shuts the others out.
-            self._lanes[key] = self._lanes.pop(key)
-            if batch is not None:
-                self._start(batch, now)
-                return batch
-        return None
+        if self._generation != self._registry.generation:
+            self._let_go_of_models()
+        batch = self._lanes.take_batch(now, self._expire, is_draining=self.is_draining)
+        if batch is not None:
+            self._start(batch, now)
+        return batch
+
+    def _let_go_of_models(self) -> None:
+        """Drop what is remembered of the models as they were: it would keep a replaced one in memory."""
+        self._generation = self._registry.generation
+        self._templates = RequestTemplates()
+        self._lanes.outdate()
 
     def next_wakeup(self) -> float | None:
         """Return when `next_batch` may have something though nothing arrives (monotonic); None for never."""
-        return min((lane.closes_at() for lane in self._lanes.values() if lane.queue), default=None)
+        return self._lanes.next_wakeup()
 
     def sweep(self, now: float) -> bool:
         """Answer requests whose time is up while they wait; return whether any was, or would have been just now.
@@ -239,10 +232,9 @@ class Core:
             return False
         self._swept_s = now
         before = self.counters.requests_expired_total
-        for lane in self._lanes.values():
-            for request in list(lane.queue):
-                if request.deadline_s <= now and not request.is_over:
-                    self._expire(now, request)
+        for request in self._lanes.waiting():
+            if request.deadline_s <= now:
+                self._expire(now, request)
         return self.counters.requests_expired_total > before
 
     def _expire(self, now: float, request: Pending) -> None:
@@ -324,32 +316,30 @@ class Core:
 
     def abandon(self, error: PredictdError) -> None:
         """Answer everything that was admitted and has no answer yet with an error."""
-        for request in list(self._open.values()):
+        for request in [request for mine in self._open.values() for request in mine.values()]:
             self._answer_error(request.peer, request.id, error)
             self._close(request)
 
     @property
     def open_requests(self) -> int:
         """Admitted requests without an answer."""
-        return len(self._open)
+        return sum(map(len, self._open.values()))
 
     @property
     def waiting_requests(self) -> int:
         """Requests that wait for a batch, the rest of those that were cut among them. Any thread."""
-        return sum(len(lane.queue) for lane in list(self._lanes.values()))
+        return self._lanes.waiting_requests
 
     def oldest_arrival(self) -> float | None:
         """Return when the request that has waited longest arrived (monotonic); None when none waits. Any thread."""
-        arrivals_s: list[float] = []
-        for lane in list(self._lanes.values()):
-            # The control thread asks while the pump empties lanes: a look before would not help.
-            with contextlib.suppress(IndexError):
-                arrivals_s.append(lane.queue[0].arrived_s)
-        return min(arrivals_s, default=None)
+        return self._lanes.oldest_arrival()
 
     def _close(self, request: Pending) -> None:
         request.is_over = True
-        del self._open[request.peer, request.id]
+        mine = self._open[request.peer]
+        del mine[request.id]
+        if not mine:
+            del self._open[request.peer]
         self.admission.finish(request.byte_count)
         if request.lane is not None:
             self.admission.start(request.lane.release(request))

@@ -20,6 +20,7 @@ class Counters:
         "requests_ok_total",
         "requests_overloaded_total",
         "requests_refused_total",
+        "requests_released_total",
         "requests_total",
         "rows_total",
         "runs_inline_total",
@@ -38,6 +39,7 @@ class Counters:
         self.requests_ok_total = 0
         self.requests_overloaded_total = 0
         self.requests_refused_total = 0
+        self.requests_released_total = 0
         self.requests_total = 0
         self.rows_total = 0
         self.runs_inline_total = 0

@@ -107,6 +107,8 @@ class Engine:
     def _loop(self) -> None:
         while (batch := self._work.get()) is not None:
             self._done.put((batch, self._execute(batch)))
+            # Its rows and its model would stay in memory until the next one comes.
+            batch = None
             self._wake()
 
     def _execute(self, batch: Batch) -> list[Run]:

@@ -25,6 +25,9 @@ class Lane:
         request: The first of them; the rest have rows of the same shapes.
         max_batch_bytes: Bound on a batch's inputs; four 12 MB rows at once ran at half the rate of one at a time.
         window_s: How long the oldest request may wait for company while the engine is idle.
+
+    Attributes:
+        is_outdated: The models have changed since it was made: once it is empty it goes, and lets go of its model.
     """
 
     def __init__(self, request: Pending, *, max_batch_bytes: int, window_s: float) -> None:
@@ -36,6 +39,7 @@ class Lane:
         if not self.signature.has_string_inputs:
             self._sizes = within_bytes(self._sizes, request.row_bytes, max_batch_bytes)
         self.max_rows = self._sizes[-1] if self._sizes else 0
+        self.is_outdated = False
         self.queue: deque[Pending] = deque()
         self.waiting_rows = 0
         self._dead = 0
@@ -48,7 +52,7 @@ class Lane:
     def release(self, request: Pending) -> int:
         """Let go of the rows of a request that is over before they ran; return how many there were.
 
-        Its empty shell stays until its turn comes, or until shells are the greater part of the queue.
+        Its empty shell stays until all before it have gone, or until shells are the greater part of the queue.
         """
         left = request.rows - request.next_row
         if left:
@@ -60,7 +64,19 @@ class Lane:
             if self._dead > MOST_DEAD and 2 * self._dead > len(self.queue):
                 self.queue = deque(waiting for waiting in self.queue if not waiting.is_over)
                 self._dead = 0
+            self._drop_shells()
         return left
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait, the rest of those that were cut among them. Any thread."""
+        return max(len(self.queue) - self._dead, 0)
+
+    def _drop_shells(self) -> None:
+        """Keep the oldest living request first: the window closes by it, and status tells its age."""
+        while self.queue and self.queue[0].is_over:
+            self.queue.popleft()
+            self._dead -= 1
 
     def closes_at(self) -> float:
         """Return the instant at which a batch may leave; in the past when it may leave now.
@@ -71,12 +87,12 @@ class Lane:
             return 0.0
         return self.queue[0].arrived_s + self.window_s
 
-    def take_batch(self, now: float, expire: Callable[[Pending], None], *, is_draining: bool) -> Batch | None:
+    def take_batch(self, now: float, expire: Callable[[float, Pending], None], *, is_draining: bool) -> Batch | None:
         """Return the next batch; None when no request was left.
 
         Args:
             now: The time (monotonic).
-            expire: Called with a request whose time is up; it must release it.
+            expire: Called with the time and a request whose time is up; it must release it.
             is_draining: Whether the server shuts down.
         """
         parts: list[Part] = []
@@ -84,12 +100,11 @@ class Lane:
         cut: list[Pending] = []
         while self.queue and (rows < self.max_rows or not parts):
             request = self.queue[0]
-            if request.deadline_s <= now and not request.is_over:
-                expire(request)
-                continue
             if request.is_over:
-                self.queue.popleft()
-                self._dead -= 1
+                self._drop_shells()
+                continue
+            if request.deadline_s <= now:
+                expire(now, request)
                 continue
             left = request.rows - request.next_row
             room = self._room(request, rows, byte_count)
@@ -105,6 +120,7 @@ class Lane:
                 break
         # The rest of a cut request goes behind those that waited with it: no one waits longer than one batch for it.
         self.queue.extend(cut)
+        self._drop_shells()
         self.waiting_rows -= rows
         return self._batch(parts, rows, now, is_draining=is_draining) if parts else None
 

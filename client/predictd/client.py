@@ -196,14 +196,14 @@ class Client:
         return self._link_here().status(self.deadline(timeout_ms))
 
     def wait_until_ready(
-        self, timeout_s: float = 60.0, *, model: str | None = None, sleep: Callable[[float], object] = time.sleep
+        self, timeout_s: float = 60.0, *, model: str | None = None, sleep: Callable[[float], object] | None = None
     ) -> ServerStatus:
         """Wait until the server takes requests, and return its status.
 
         Args:
             timeout_s: How long to wait, in seconds.
             model: Wait until this model is ready, even if others are not.
-            sleep: Waits for seconds between two looks.
+            sleep: Waits for seconds between two looks; None for `time.sleep`, patched or not.
 
         Raises:
             ServerUnavailableError: Nobody answered in that time.
@@ -220,7 +220,7 @@ class Client:
             except RetryableError as error:
                 if deadline.remaining_ms <= _READY_PAUSE_MS:
                     raise _not_ready_in_time(error, deadline) from error
-            sleep(_READY_PAUSE_MS / 1000)
+            (sleep or time.sleep)(_READY_PAUSE_MS / 1000)
 
     # What `RemoteModel` builds on.
 

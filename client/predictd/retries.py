@@ -55,7 +55,7 @@ class Retries:
         first: RetryableError,
         deadline: Deadline,
         *,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         draw: Callable[[], float] | None = None,
     ) -> Answer:
         """Repeat a call that failed once, until it succeeds or there is no point in going on.
@@ -64,7 +64,7 @@ class Retries:
             call: The call.
             first: How it failed.
             deadline: Until when.
-            sleep: Waits for seconds.
+            sleep: Waits for seconds; None for `time.sleep`, as an event loop may have replaced it by now.
             draw: Returns a number from 0 up to 1; None for `random.random`.
 
         Raises:
@@ -76,7 +76,7 @@ class Retries:
             pause_ms = tries.pause_ms(error)
             if pause_ms is None:
                 raise tries.final(error)
-            sleep(pause_ms / 1000)
+            (sleep or time.sleep)(pause_ms / 1000)
             try:
                 return call()
             except RetryableError as again:

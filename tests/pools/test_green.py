@@ -1,0 +1,212 @@
+"""Greenlets of gevent and eventlet on one client: nobody stands still, no wake-up is lost, whoever is killed cancels.
+
+The server is a fake one in the test's process; the greenlets live in a program of their own, where the client was made
+and used before the patch. Patched threads are greenlets, so one text does for both libraries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predictd_proto.messages import CancelRequest, PredictRequest
+from tests.client.fake_process import run_program
+from tests.client.fake_server import FakeServer, answer, refuse, silent
+from tests.pools.driver import required
+
+pytestmark = pytest.mark.integration
+
+PROLOGUE = """
+import sys, threading, time
+import numpy as np
+import predictd
+client = predictd.Client(sys.argv[1], timeout_ms=30_000)
+rows = np.ones((2, 4), np.float32)
+def works(factor=1.0): return bool((client.predict("double", rows * factor).outputs == 2 * factor).all())
+assert works()
+if sys.argv[2] == "gevent":
+    import gevent.monkey
+    gevent.monkey.patch_all()
+    import gevent
+    from gevent import Timeout, spawn
+    run_in_real_thread = gevent.get_hub().threadpool.apply
+    def kill(greenlet): greenlet.kill()
+else:
+    import eventlet
+    eventlet.monkey_patch()
+    import eventlet.tpool
+    from eventlet import Timeout, spawn
+    run_in_real_thread = eventlet.tpool.execute
+    def kill(greenlet): greenlet.kill()
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        time.sleep(0.005)
+        ticks += 1
+threading.Thread(target=tick, daemon=True).start()
+"""
+#: A wake-up that is lost costs a slice: with slices longer than the time-out it costs the answer, and is seen.
+LONG_SLICES = "import predictd.transport; predictd.transport.SLICE_MS = 600_000\n"
+
+
+@pytest.fixture
+def server(run_directory: Path) -> Iterator[FakeServer]:
+    with FakeServer(f"ipc://{run_directory}/p.sock") as running:
+        yield running
+
+
+@pytest.fixture(params=["gevent", "eventlet"])
+def runs(request: pytest.FixtureRequest, server: FakeServer) -> Any:
+    """Run a program in which the one or the other library has patched everything."""
+    required(request.param)
+
+    def run(program: str) -> None:
+        ran = run_program(f"{PROLOGUE}\n{program}", str(server.endpoint), request.param)
+        assert ran.returncode == 0, ran.stderr
+
+    return run
+
+
+def after(seconds: float) -> Any:
+    """Return a reply that takes its time."""
+
+    def reply(request: PredictRequest) -> list[Any]:
+        time.sleep(seconds)
+        return [answer(request)]
+
+    return reply
+
+
+def usual(request: PredictRequest) -> list[Any]:
+    return [answer(request)]
+
+
+def test_others_run_while_a_connection_from_before_the_patch_waits(runs: Any, server: FakeServer) -> None:
+    server.replies = [usual, after(1.0), usual]
+    runs("before = ticks; assert works(); assert ticks > before + 10, ticks")
+
+
+def test_others_run_while_a_new_connection_waits(runs: Any, server: FakeServer) -> None:
+    server.replies = [usual, after(1.0), usual]
+    runs("client.close(); before = ticks; assert works(); assert ticks > before + 10, ticks")
+
+
+def test_others_run_in_the_pause_before_a_repetition(runs: Any, server: FakeServer) -> None:
+    server.replies = [usual, refuse("overloaded", retry_after_ms=1000), usual]
+    runs("before = ticks; assert works(); assert ticks > before + 10, ticks")
+
+
+def test_others_run_while_a_server_is_waited_for(runs: Any, server: FakeServer) -> None:
+    del server
+    runs(
+        """
+import pathlib
+nobody = predictd.Client(f"ipc://{pathlib.Path(sys.argv[1][6:]).parent}/nobody.sock", connect_timeout_ms=1000)
+before = ticks
+try:
+    nobody.predict("double", rows)
+except predictd.ServerUnavailableError:
+    assert ticks > before + 10, ticks
+else:
+    assert False
+before = ticks
+try:
+    nobody.wait_until_ready(1.0)
+except predictd.ServerUnavailableError:
+    assert ticks > before + 10, ticks
+else:
+    assert False
+"""
+    )
+
+
+def test_each_of_many_greenlets_gets_its_own_answer_and_no_wake_up_is_lost(runs: Any, server: FakeServer) -> None:
+    del server
+    runs(
+        LONG_SLICES
+        + """
+wrong = []
+def call(factor):
+    for _ in range(20):
+        if not works(factor): wrong.append(factor)
+greenlets = [threading.Thread(target=call, args=(float(n),)) for n in range(50)]
+for greenlet in greenlets: greenlet.start()
+for greenlet in greenlets: greenlet.join()
+assert not wrong and works()
+"""
+    )
+
+
+def test_a_connection_goes_from_one_loop_to_another(runs: Any, server: FakeServer) -> None:
+    """Real threads have a loop of their own; a connection that one of them gave back is another's next."""
+    server.replies = [usual] + [after(0.02)] * 20 + [usual]
+    runs(LONG_SLICES + "assert all(run_in_real_thread(works) and works() for _ in range(10))")
+
+
+def test_a_time_out_of_the_library_cancels_and_leaves_the_client_usable(runs: Any, server: FakeServer) -> None:
+    server.replies = [usual, silent, usual]
+    runs(
+        """
+try:
+    with Timeout(0.3):
+        works()
+except Timeout:
+    pass
+else:
+    assert False
+assert works()
+"""
+    )
+    server.wait_for(CancelRequest)
+
+
+def test_a_greenlet_that_is_killed_in_a_call_cancels(runs: Any, server: FakeServer) -> None:
+    server.replies = [usual, silent, usual]
+    runs(
+        """
+victim = spawn(works)
+time.sleep(0.5)
+kill(victim)
+assert works()
+"""
+    )
+    server.wait_for(CancelRequest)
+
+
+def test_a_greenlet_that_is_killed_while_it_connects_leaves_nothing_behind(runs: Any, server: FakeServer) -> None:
+    welcome = server.welcome
+    greeted: list[object] = []
+
+    def greet(hello: Any) -> Any:
+        greeted.append(hello)
+        return None if len(greeted) == 3 else welcome(hello)
+
+    server.welcome = greet
+    runs(
+        """
+client.close()
+victim = spawn(works)
+time.sleep(0.5)
+kill(victim)
+assert works()
+"""
+    )
+
+
+def test_a_waiting_client_uses_no_processor_time(runs: Any, server: FakeServer) -> None:
+    server.replies = [usual, silent]
+    runs(
+        """
+waiting = [spawn(works) for _ in range(20)]
+time.sleep(0.5)
+before = time.process_time()
+time.sleep(1.5)
+assert time.process_time() - before < 0.6, time.process_time() - before
+for greenlet in waiting: kill(greenlet)
+"""
+    )

@@ -1,0 +1,310 @@
+"""The fake daemon: frames in, frames out, by the daemon's rules; no TensorFlow, no socket, no thread.
+
+Owns what a fake answers. `sockets.py`, `direct.py` and `fake_process.py` carry its messages. Any thread: functions of
+the test run in the thread that brings the request.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from predictd.testing.answers import WrongAnswerError, run_answer
+from predictd.testing.faults import Faults
+from predictd.testing.models import FakeModel
+from predictd.testing.monitor import Monitor
+from predictd.testing.presence import Presence
+from predictd.testing.request_log import DEFAULT_WAIT_S, RequestLog, SeenRequest
+from predictd.testing.shelf import Shelf, check_tensors
+from predictd.testing.turn import Reply, Turn
+from predictd_proto.errors import InternalServerError, PredictdError, PredictionError, RemoteProtocolError
+from predictd_proto.frames import decode, encode, request_id_of
+from predictd_proto.limits import DEFAULT_LIMITS, Limits
+from predictd_proto.messages import (
+    CancelRequest,
+    ErrorResponse,
+    Hello,
+    Message,
+    MetadataRequest,
+    MetadataResponse,
+    PredictRequest,
+    PredictResponse,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    Welcome,
+)
+from predictd_proto.status import ServerStatus
+from predictd_proto.structures import fill_structure
+from predictd_proto.version import PROTOCOL_VERSION, choose_version
+
+if TYPE_CHECKING:
+    from predictd_proto.dtypes import Buffer
+
+SERVER = "predictd.testing"
+
+
+class FakeServer:
+    """A daemon that runs no model: what a test holds of its fake.
+
+    Made by `fake_server()` and `in_process()`.
+
+    Args:
+        models: What it serves.
+        endpoint: Where it is reached.
+        limits: What it accepts in one request.
+
+    Attributes:
+        endpoint: Likewise.
+        limits: Likewise; may be changed.
+        models: What it serves: `put`, `get`, `remove`.
+        faults: The switches for what goes wrong.
+        presence: Whether it is there.
+
+    Examples:
+        >>> import numpy, predictd
+        >>> with in_process(FakeModel("sums", inputs=("float32", (None, 2)), outputs=("float32", (None,)),
+        ...                           answer=lambda x: x.sum(axis=1))) as server:
+        ...     print(predictd.RemoteModel("sums").predict(numpy.ones((3, 2), "float32")))
+        ...     print(server.requests[0].inputs.shape)
+        [2. 2. 2.]
+        (3, 2)
+    """
+
+    def __init__(
+        self, models: Iterable[FakeModel] = (), *, endpoint: str = "", limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self.presence = Presence()
+        self._monitor = Monitor()
+        self.faults = Faults(self._monitor, self.presence)
+        self.models = Shelf(models, self.faults.see)
+        self._log = RequestLog(self._monitor)
+        self._mistakes: list[str] = []
+        self._started_s = time.monotonic()
+
+    def __repr__(self) -> str:
+        return f"<FakeServer at {self.endpoint}: {', '.join(self.models.names()) or 'no models'}>"
+
+    # --- what was asked ---------------------------------------------------------------------------------------------
+
+    @property
+    def requests(self) -> list[SeenRequest]:
+        """The predict requests so far, in the order in which they came."""
+        return self._log.of()
+
+    def requests_for(self, model: str) -> list[SeenRequest]:
+        """Return the predict requests for one model, in the order in which they came."""
+        return self._log.of(model)
+
+    def wait_for_requests(
+        self, count: int, model: str | None = None, *, timeout_s: float = DEFAULT_WAIT_S
+    ) -> list[SeenRequest]:
+        """Wait until there are so many predict requests, and return them.
+
+        Raises:
+            AssertionError: They did not come in time; the text lists those that did.
+        """
+        return self._log.wait_for(count, model, timeout_s)
+
+    def wait_until(self, predicate: Callable[[], object], *, timeout_s: float = DEFAULT_WAIT_S) -> None:
+        """Wait until something holds, such as `lambda: server.requests[0].is_cancelled`.
+
+        Raises:
+            AssertionError: It did not come to hold in time.
+        """
+        self._log.wait_until(predicate, timeout_s)
+
+    def assert_asked(
+        self, model: str | None = None, *, inputs: Any = None, times: int | None = None, **fields: Any
+    ) -> None:
+        """Check that there was such a request.
+
+        Args:
+            model: For this model.
+            inputs: With these inputs: compared as the model takes them, after any cast.
+            times: Exactly so many; None for at least one.
+            **fields: With these attributes of `SeenRequest`, such as `task_id="7"` or `rows=3`.
+
+        Raises:
+            AssertionError: There was not; the text lists what there was.
+        """
+        self._log.assert_asked(model, inputs=inputs, times=times, fields=fields)
+
+    def assert_not_asked(self, model: str | None = None) -> None:
+        """Check that there was no request, or none for one model.
+
+        Raises:
+            AssertionError: There was one; the text lists what there was.
+        """
+        self._log.assert_asked(model, inputs=None, times=0, fields={})
+
+    def reset(self) -> None:
+        """Forget what was asked, and switch every fault off."""
+        self.faults.clear()
+        self._log.clear()
+        self._mistakes.clear()
+
+    def check(self) -> None:
+        """Raise what the fake could only tell its clients as an internal error; called when the fake ends.
+
+        Raises:
+            WrongAnswerError: An answer did not fit its signature, or a test's own assertion in it failed.
+        """
+        mistakes, self._mistakes = self._mistakes, []
+        if mistakes:
+            raise WrongAnswerError("\n".join(dict.fromkeys(mistakes)))
+
+    # --- frames in, frames out --------------------------------------------------------------------------------------
+
+    def take(self, frames: Sequence[Buffer]) -> list[Reply]:
+        """Take a message in, and return what is sent back for it, in order."""
+        try:
+            message = decode(frames, self.limits)
+        except PredictdError as error:
+            return _reply(ErrorResponse.from_error(request_id_of(frames), error))
+        if isinstance(message, PredictRequest):
+            return self._predict(message)
+        if isinstance(message, CancelRequest):
+            self._log.cancel(message.id)
+            return []
+        if self.faults.is_silent:
+            return []
+        return _reply(self._told(message))
+
+    def status(self) -> ServerStatus:
+        """Return what a client is told that asks for the status."""
+        requests = self._log.of()
+        answered = sum(request.outcome == "answered" for request in requests)
+        waiting = sum(request.outcome in {"waiting", "dropped"} for request in requests)
+        return ServerStatus(
+            state=self.state,
+            responsive=True,
+            server_id=self.presence.server_id,
+            server=SERVER,
+            protocol=PROTOCOL_VERSION,
+            pid=os.getpid(),
+            endpoint=self.endpoint,
+            uptime_s=time.monotonic() - self._started_s,
+            models=self.models.metadata(),
+            counters={
+                "requests_total": len(requests),
+                "requests_ok_total": answered,
+                "requests_failed_total": len(requests) - answered - waiting,
+            },
+        )
+
+    @property
+    def state(self) -> str:
+        """What it says of itself: "starting" while a model is loading, "ready", "draining"."""
+        told = self.faults.state
+        if told is not None:
+            return told
+        return "starting" if any(model.state == "loading" for model in self.models.metadata()) else "ready"
+
+    def _told(self, message: Message) -> Message:
+        try:
+            if isinstance(message, Hello):
+                return self.faults.hello(message) or self._welcome(message)
+            if isinstance(message, MetadataRequest):
+                return MetadataResponse(id=message.id, models=self.models.metadata(message.model))
+            if isinstance(message, StatusRequest):
+                return StatusResponse(id=message.id, status=self.status())
+        except PredictdError as error:
+            return ErrorResponse.from_error(getattr(message, "id", None), error)
+        text = f"a {type(message).__name__} is nothing that a server is sent"
+        return ErrorResponse.from_error(getattr(message, "id", None), RemoteProtocolError(text))
+
+    def _welcome(self, hello: Hello) -> Welcome:
+        version = choose_version(their_oldest=hello.oldest, their_newest=hello.newest, them="client")
+        return Welcome(
+            version=version,
+            server_id=self.presence.server_id,
+            server=SERVER,
+            state=self.state,
+            limits=self.limits,
+            models=self.models.names(),
+        )
+
+    def _predict(self, request: PredictRequest) -> list[Reply]:
+        turn = Turn(request)
+        seen = self._seen(request)
+        self.faults.apply(turn)
+        self._log.add(seen)
+        if turn.is_dropped:
+            self._log.settle(seen, "dropped")
+            if turn.dies:
+                self.presence.leave(turn.back_after_ms)
+            return []
+        try:
+            if turn.error is not None:
+                raise turn.error
+            answer = self.answer(request)
+        except PredictdError as error:
+            self._log.settle(seen, error.code)
+            refusal = ErrorResponse.from_error(request.id, error)
+            return [Reply(encode(refusal), turn.delay_ms)]
+        for change in turn.changes:
+            answer = change(answer)
+        frames = encode(answer)
+        for spoil in turn.spoils:
+            frames = spoil(frames)
+        self._log.settle(seen, "answered")
+        return [Reply(frames, turn.delay_ms)]
+
+    def answer(self, request: PredictRequest) -> PredictResponse:
+        """Return the answer to a request that no fault has struck.
+
+        Raises:
+            PredictdError: It is an error.
+        """
+        metadata, spec, answer = self.models.find(request)
+        label = f"fake model {metadata.name!r} version {metadata.version}"
+        rows = check_tensors(label, spec, request)
+        inputs = {tensor.name: tensor.array() for tensor in request.tensors}
+        try:
+            tensors = run_answer(label, spec, answer, inputs, rows)
+        except PredictdError:
+            raise
+        except AssertionError as error:
+            self._mistakes.append(_text_of(label, error))
+            text = f"a mistake in the test, told again when the fake ends: {_text_of(label, error)}"
+            raise InternalServerError(text) from error
+        except Exception as error:  # the model raised, as it may in the daemon
+            text = f"{label}: its answer raised {type(error).__name__}: {error}"
+            raise PredictionError(text) from error
+        receipt = Receipt(model=metadata.name, version=metadata.version, batch_rows=rows)
+        return PredictResponse(id=request.id, tensors=tensors, receipt=receipt)
+
+    def _seen(self, request: PredictRequest) -> SeenRequest:
+        arrays = {tensor.name: tensor.array() for tensor in request.tensors}
+        try:
+            inputs = fill_structure(self.models.find(request)[1].input_structure, arrays)
+        except (PredictdError, KeyError):
+            inputs = arrays
+        return SeenRequest(
+            model=request.model,
+            inputs=inputs,
+            arrays=arrays,
+            version=request.version,
+            signature=request.signature,
+            rows=next((tensor.shape[0] for tensor in request.tensors if tensor.shape), 0),
+            timeout_ms=request.timeout_ms,
+            caller_class=request.caller_class,
+            traceparent=request.traceparent,
+            task_id=request.task_id,
+            id=request.id,
+        )
+
+
+def _reply(message: Message) -> list[Reply]:
+    return [Reply(encode(message))]
+
+
+def _text_of(label: str, error: AssertionError) -> str:
+    if isinstance(error, WrongAnswerError):
+        return str(error)
+    return f"{label}: an assertion in its answer failed: {str(error) or 'AssertionError'}"

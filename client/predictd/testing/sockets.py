@@ -1,0 +1,192 @@
+"""Sockets for a fake: a thread that carries frames between real sockets and whoever answers them.
+
+Owns the two ROUTER sockets, their thread, and that they are wholly gone when the fake is. The only module here that
+knows ZeroMQ. It waits in poll(2), as the client does, so that it works in processes that gevent or eventlet patched.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import zmq
+
+from predictd.polling import new_poll
+from predictd.testing.presence import Presence
+from predictd.testing.turn import Reply
+from predictd_proto.dtypes import Buffer
+from predictd_proto.endpoints import Endpoint
+from predictd_proto.errors import ConfigError, PredictdError
+
+Take = Callable[[Sequence[Buffer]], Sequence[Reply]]
+
+#: Longest single wait: whatever wake-up an event loop loses costs no more than this.
+_SLICE_MS = 100.0
+_PATIENCE_S = 60.0
+
+#: What was answered before the end still leaves; a peer that reads nothing holds the end up no longer than this.
+_LINGER_MS = 500
+
+
+class SocketThread:
+    """Listens at an endpoint while its fake is there.
+
+    Args:
+        endpoint: Where.
+        take: Takes a message and returns what is sent back.
+        presence: When the fake is there.
+    """
+
+    def __init__(self, endpoint: Endpoint, take: Take, presence: Presence) -> None:
+        self._endpoint = endpoint
+        self._take = take
+        self._presence = presence
+        self._is_stopping = False
+        self._error: PredictdError | None = None
+        #: The life in which it listens; 0 while it does not.
+        self._life = 0
+        self._turned = threading.Event()
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        self._thread = threading.Thread(target=self._run, name="predictd-fake", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen; it does when this returns.
+
+        Raises:
+            ConfigError: The endpoint can't be bound.
+        """
+        self._thread.start()
+        self._presence.watch(self._follow)
+        self._wait(lambda: bool(self._life))
+        if self._error is not None:
+            self.stop()
+            raise self._error
+
+    def stop(self) -> None:
+        """Close the sockets and end the thread; connections are gone when this returns."""
+        self._presence.unwatch(self._follow)
+        self._is_stopping = True
+        self._wake()
+        self._thread.join(_PATIENCE_S)
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    def _follow(self) -> None:
+        """Do as the fake does, and return when it is done: what is gone, or back, is so for the next line of a test."""
+        self._wake()
+        if threading.current_thread() is not self._thread:
+            self._wait(lambda: self._life == (self._presence.life if self._presence.is_here else 0))
+
+    def _wait(self, predicate: Callable[[], bool]) -> None:
+        end_s = time.monotonic() + _PATIENCE_S
+        while not predicate() and self._thread.is_alive() and time.monotonic() < end_s:
+            self._turned.wait(_SLICE_MS / 1000)
+            self._turned.clear()
+
+    def _wake(self) -> None:
+        os.write(self._wake_writer, b"w")
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopping:
+                if self._presence.is_here:
+                    self._live()
+                else:
+                    self._pause(self._presence.back_in_s)
+        except PredictdError as error:
+            self._error = error
+        finally:
+            self._turned.set()
+
+    def _pause(self, seconds: float | None) -> None:
+        wait_ms = _SLICE_MS if seconds is None else min(seconds * 1000, _SLICE_MS)
+        new_poll(self._wake_reader).poll(wait_ms)
+        self._drain_wake()
+
+    def _drain_wake(self) -> None:
+        try:
+            while os.read(self._wake_reader, 64):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _live(self) -> None:
+        """Listen for one life of the fake. Its context ends with it: only then are the socket files surely gone."""
+        life = self._presence.life
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        sockets: list[zmq.Socket[bytes]] = []
+        try:
+            sockets.extend(_bound(context, address) for address in (self._endpoint.data, self._endpoint.control))
+            self._life = life
+            self._turned.set()
+            self._serve(sockets, life)
+        finally:
+            for socket in sockets:
+                socket.close(_LINGER_MS)
+            context.destroy(_LINGER_MS)
+            self._life = 0
+            self._turned.set()
+
+    def _serve(self, sockets: list[zmq.Socket[bytes]], life: int) -> None:
+        poll = new_poll(*[int(socket.fileno()) for socket in sockets], self._wake_reader)
+        held: list[tuple[float, int, zmq.Socket[bytes], list[Buffer]]] = []
+        number = count()
+        while not self._is_stopping and self._presence.life == life:
+            now_s = time.monotonic()
+            while held and held[0][0] <= now_s:
+                _, _, socket, frames = heapq.heappop(held)
+                _send(socket, frames)
+            # All that is there, before waiting: the descriptors only say "look again".
+            if any([self._turn(socket, held, number, life) for socket in sockets]):
+                continue
+            due_ms = (held[0][0] - now_s) * 1000 if held else _SLICE_MS
+            poll.poll(max(min(due_ms, _SLICE_MS), 0.0))
+            self._drain_wake()
+
+    def _turn(
+        self,
+        socket: zmq.Socket[bytes],
+        held: list[tuple[float, int, zmq.Socket[bytes], list[Buffer]]],
+        number: count[int],
+        life: int,
+    ) -> bool:
+        """Take one message; return whether there was one."""
+        if self._presence.life != life or not int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            return False
+        peer, *frames = socket.recv_multipart()
+        replies = self._take(frames)
+        if self._presence.life != life:
+            return True
+        for reply in replies:
+            due_s = time.monotonic() + reply.after_ms / 1000
+            if reply.after_ms:
+                heapq.heappush(held, (due_s, next(number), socket, [peer, *reply.frames]))
+            else:
+                _send(socket, [peer, *reply.frames])
+        return True
+
+
+def _send(socket: zmq.Socket[bytes], frames: list[Buffer]) -> None:
+    socket.send_multipart(frames)
+
+
+def _bound(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.LINGER, _LINGER_MS)
+    # A test that asks for a thousand things at once gets a thousand answers.
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    try:
+        if address.startswith("tcp://"):
+            socket.setsockopt(zmq.IPV6, 1)
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        text = f"a fake can't listen at {address}: {error.strerror}"
+        raise ConfigError(text) from error
+    return socket

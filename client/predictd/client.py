@@ -1,24 +1,22 @@
 """The client: what a program calls.
 
-Owns the public calls, their time-outs and their retries. Everything that belongs to an endpoint is the link's. A client
-may be made anywhere (at import, before a fork) and used by any number of threads and in every child process.
+Owns the public calls and their words. How they are asked, where and how often is `asking.py`'s. A client may be made
+anywhere (at import, before a fork) and used by any number of threads and in every child process.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from predictd.call import Call
-from predictd.catalogue import Key, Plan, choose_version, unknown_model
+from predictd.asking import Asking
+from predictd.catalogue import choose_version, unknown_model
 from predictd.deadline import Deadline, check_timeout_ms
-from predictd.link import Link
 from predictd.prediction import Prediction, prediction_of
 from predictd.request_frames import Question
-from predictd.retries import Answer, Retries
+from predictd.retries import Retries
 from predictd.wording import restated, seconds_text
-from predictd_proto.endpoints import Endpoint, default_endpoint
 from predictd_proto.errors import (
     ModelNotFoundError,
     ModelNotReadyError,
@@ -26,12 +24,14 @@ from predictd_proto.errors import (
     RetryableError,
     ServerUnavailableError,
 )
-from predictd_proto.messages import PredictResponse
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from predictd.catalogue import Key, Plan
+    from predictd.routed_call import RoutedCall
     from predictd_proto.limits import Limits
+    from predictd_proto.messages import PredictResponse
     from predictd_proto.metadata import ModelMetadata
     from predictd_proto.status import ServerStatus
 
@@ -48,12 +48,21 @@ class Client:
     Making a client opens nothing: no socket, no thread, no file. It connects at its first call, in the process that
     makes the call, and notices a fork by itself. It pickles as its arguments.
 
+    Given several endpoints, whose servers serve the same models, it asks the least loaded, and where one fails a call,
+    the next one at once. One that failed is left alone for a while: 50 to 100 ms, doubled each time it fails again, up
+    to 2 s where it answers and refuses, 10 s where it doesn't answer.
+
     Args:
-        endpoint: Where the server listens: `ipc:///absolute/path` or `tcp://host:port`. None for the environment's
-            `PREDICTD_ENDPOINT`, else the user's own socket; that is looked up at the first call.
+        endpoint: Where the server listens: `ipc:///absolute/path` or `tcp://host:port`; several as a sequence, or as
+            one text with commas between them. None for the environment's `PREDICTD_ENDPOINT`, else the user's own
+            socket; that is looked up at the first call.
         timeout_ms: What a call may take, if it doesn't say otherwise: connecting, retries and all, in milliseconds.
         connect_timeout_ms: What finding the server may take of that.
-        retries: How calls are repeated within their time; None for never.
+        retries: How calls are repeated within their time; None for never: then no request is sent twice, but one that
+            could not be sent to one of several endpoints still goes to the next.
+
+    Attributes:
+        asking: How it asks; for `RemoteModel` and its like.
 
     Raises:
         ConfigError: An argument is wrong.
@@ -61,24 +70,21 @@ class Client:
 
     def __init__(
         self,
-        endpoint: str | None = None,
+        endpoint: str | Iterable[str] | None = None,
         *,
         timeout_ms: float = DEFAULT_TIMEOUT_MS,
         connect_timeout_ms: float = DEFAULT_CONNECT_TIMEOUT_MS,
         retries: Retries | None = Retries(),  # noqa: B008  (immutable)
     ) -> None:
-        self._endpoint = endpoint
-        self._timeout_ms = check_timeout_ms("timeout_ms", timeout_ms)
-        self._connect_timeout_ms = check_timeout_ms("connect_timeout_ms", connect_timeout_ms)
-        self._retries = retries
-        self._link: Link | None = None if endpoint is None else self._new_link(Endpoint.parse(endpoint))
+        self.asking = Asking(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (self._endpoint, self._timeout_ms, self._connect_timeout_ms, self._retries))
+        asking = self.asking
+        return (_rebuild, (asking.given, asking.timeout_ms, asking.connect_timeout_ms, asking.retries))
 
     def __repr__(self) -> str:
-        where = str(self._link.endpoint) if self._link is not None else "default endpoint"
-        return f"<predictd.Client {where}, time-out {seconds_text(self._timeout_ms)}>"
+        where = ", ".join(self.asking.known_endpoints) or "default endpoint"
+        return f"<predictd.Client {where}, time-out {seconds_text(self.timeout_ms)}>"
 
     def __enter__(self) -> Client:
         return self
@@ -90,18 +96,22 @@ class Client:
 
     @property
     def endpoint(self) -> str:
-        """Where the server is looked for."""
-        return str(self._link_here().endpoint)
+        """Where the server is looked for; several endpoints with commas between them."""
+        return ", ".join(self.endpoints)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where servers are looked for."""
+        return tuple(str(link.endpoint) for link in self.asking.routes.links)
 
     @property
     def timeout_ms(self) -> float:
         """What a call may take, if it doesn't say otherwise, in milliseconds."""
-        return self._timeout_ms
+        return self.asking.timeout_ms
 
     def close(self) -> None:
         """Close the idle connections. A later call opens new ones, so this is never a mistake."""
-        if self._link is not None:
-            self._link.close()
+        self.asking.close()
 
     def predict(  # noqa: PLR0913  (each is a word on the wire)
         self,
@@ -145,11 +155,12 @@ class Client:
         """
         caller = (caller_class, traceparent, task_id)
         question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
-        answer, plan = self.ask(question, self.deadline(timeout_ms))
+        asking = self.asking
+        answer, plan = asking.ask(question, asking.deadline(timeout_ms))
         return prediction_of(answer, plan)
 
     def models(self, model: str | None = None, *, timeout_ms: float | None = None) -> tuple[ModelMetadata, ...]:
-        """Return what is served, one entry per model version, newest version first.
+        """Return what is served, one entry per model version, newest version first; by the first server that answers.
 
         Args:
             model: Only this one's versions.
@@ -160,8 +171,7 @@ class Client:
             ServerUnavailableError: Nobody answers at the endpoint.
             DeadlineExceededError: The time is up.
         """
-        deadline = self.deadline(timeout_ms)
-        found = self._repeated(lambda: self._link_here().models(model, deadline), deadline)
+        found = self.asking.models(model, self.asking.deadline(timeout_ms))
         if model is not None and not any(metadata.name == model for metadata in found):
             raise unknown_model(found, model)
         return tuple(sorted(found, key=lambda metadata: (metadata.name, -metadata.version)))
@@ -181,10 +191,12 @@ class Client:
             ModelNotReadyError: It was still loading when the time was up.
             ServerUnavailableError: Nobody answers at the endpoint.
         """
-        return self.plan((model, version, None), self.deadline(timeout_ms))[0].metadata
+        return self.asking.plan((model, version, None), self.asking.deadline(timeout_ms))[0].metadata
 
     def status(self, *, timeout_ms: float | None = None) -> ServerStatus:
         """Return how the server is. Answered off the engine's thread: a busy server answers too.
+
+        Of several servers the first that answers, the least loaded one being asked first; its `endpoint` says which.
 
         Args:
             timeout_ms: What the call may take, in milliseconds.
@@ -193,12 +205,12 @@ class Client:
             ServerUnavailableError: Nobody answers at the endpoint.
             DeadlineExceededError: The time is up.
         """
-        return self._link_here().status(self.deadline(timeout_ms))
+        return self.asking.status(self.asking.deadline(timeout_ms))
 
     def wait_until_ready(
         self, timeout_s: float = 60.0, *, model: str | None = None, sleep: Callable[[float], object] | None = None
     ) -> ServerStatus:
-        """Wait until the server takes requests, and return its status.
+        """Wait until the server, or one of several, takes requests, and return its status.
 
         Args:
             timeout_s: How long to wait, in seconds.
@@ -215,68 +227,38 @@ class Client:
         deadline = Deadline(check_timeout_ms("timeout_s * 1000", timeout_s * 1000))
         while True:
             try:
-                status = self._link_here().status(deadline)
-                return _checked_ready(status, model)
+                return self.asking.any_ready(lambda status: _checked_ready(status, model), deadline)
             except RetryableError as error:
                 if deadline.remaining_ms <= _READY_PAUSE_MS:
                     raise _not_ready_in_time(error, deadline) from error
             (sleep or time.sleep)(_READY_PAUSE_MS / 1000)
 
-    # What `RemoteModel` builds on.
+    # For `chunks.py` and its like, until they ask by `asking` themselves.
+
+    def ask(self, question: Question, deadline: Deadline) -> tuple[PredictResponse, Plan]:
+        """Ask and return the answer."""
+        return self.asking.ask(question, deadline)
+
+    def plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
+        """Return how a signature is called."""
+        return self.asking.plan(key, deadline)
 
     def deadline(self, timeout_ms: float | None) -> Deadline:
         """Return the deadline of a call that begins now."""
-        return Deadline(self._timeout_ms if timeout_ms is None else check_timeout_ms("timeout_ms", timeout_ms))
+        return self.asking.deadline(timeout_ms)
 
-    def ask(self, question: Question, deadline: Deadline) -> tuple[PredictResponse, Plan]:
-        """Ask, repeat where that helps, and return the answer with the plan that reads it."""
-        try:
-            return self._ask_once(question, deadline)
-        except RetryableError as error:
-            return self.ask_again(question, error, deadline)
+    def begin(self, question: Question, deadline: Deadline) -> RoutedCall:
+        """Send a question without waiting for its answer."""
+        return self.asking.begin(question, deadline)
 
     def ask_again(self, question: Question, error: RetryableError, deadline: Deadline) -> tuple[PredictResponse, Plan]:
-        """Repeat a question that failed once."""
-        if self._retries is None:
-            raise error
-        return self._retries.run(lambda: self._ask_once(question, deadline), error, deadline)
-
-    def begin(self, question: Question, deadline: Deadline) -> Call:
-        """Send a question without waiting for its answer."""
-        call = Call(self._link_here(), question, deadline)
-        call.begin()
-        return call
-
-    def plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
-        """Return how a model, version and signature is called, and what the server takes in one request."""
-        link = self._link_here()
-        return self._repeated(lambda: link.known_plan(key, deadline), deadline)
-
-    def _ask_once(self, question: Question, deadline: Deadline) -> tuple[PredictResponse, Plan]:
-        call = Call(self._link_here(), question, deadline)
-        call.begin()
-        return call.finish()
-
-    def _repeated(self, question: Callable[[], Answer], deadline: Deadline) -> Answer:
-        try:
-            return question()
-        except RetryableError as error:
-            if self._retries is None:
-                raise
-            return self._retries.run(question, error, deadline)
-
-    def _link_here(self) -> Link:
-        link = self._link
-        if link is None:
-            # Of two threads one wins; the other's link has opened nothing yet.
-            link = self._link = self._new_link(default_endpoint())
-        return link
-
-    def _new_link(self, endpoint: Endpoint) -> Link:
-        return Link(endpoint, connect_timeout_ms=self._connect_timeout_ms)
+        """Raise the error: repeating is the routed call's own."""
+        raise error
 
 
-def _rebuild(endpoint: str | None, timeout_ms: float, connect_timeout_ms: float, retries: Retries | None) -> Client:
+def _rebuild(
+    endpoint: str | Iterable[str] | None, timeout_ms: float, connect_timeout_ms: float, retries: Retries | None
+) -> Client:
     return Client(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
 
 

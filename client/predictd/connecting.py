@@ -28,6 +28,9 @@ REPLY_LIMITS = Limits(max_header_bytes=64 << 20, max_request_bytes=1 << 40)
 FIRST_WINDOW_MS = 250.0
 MOST_WINDOW_MS = 2_000.0
 
+#: Where others could be asked as well: time to connect in before looking whether anybody listens at all.
+BRIEF_WINDOW_MS = 20.0
+
 #: Kept back of the time for finding out why nobody answers.
 DIAGNOSIS_MS = 500.0
 
@@ -76,12 +79,13 @@ def open_connection(address: str) -> Connection:
     return Connection(address)
 
 
-def connect(address: str, *, deadline: Deadline) -> Connection:
+def connect(address: str, *, deadline: Deadline, is_awaited: bool = True) -> Connection:
     """Return a connection to the server at an address; its greeting is the server's `Welcome`.
 
     Args:
         address: Where the server's request or control socket listens.
         deadline: Until when to try.
+        is_awaited: Where nobody listens, wait until the deadline for somebody who does; without it, fail at once.
 
     Raises:
         ServerUnavailableError: Nobody answered in time; the text says why, as far as it can be found out.
@@ -90,12 +94,12 @@ def connect(address: str, *, deadline: Deadline) -> Connection:
     """
     # The rest is for finding out why nobody answers, so that the error too comes in time.
     attempts = deadline.sooner(max(deadline.remaining_ms - DIAGNOSIS_MS, deadline.remaining_ms * 0.8))
-    window_ms = FIRST_WINDOW_MS
+    window_ms = FIRST_WINDOW_MS if is_awaited else BRIEF_WINDOW_MS
     while True:
         connection = _try_once(address, window_ms, attempts)
         if connection is not None:
             return connection
-        if not _await_listener(address, attempts):
+        if not (_await_listener(address, attempts) if is_awaited else _is_listening(address, attempts)):
             raise _unavailable(address, deadline)
         window_ms = min(window_ms * 2, MOST_WINDOW_MS)
 
@@ -115,6 +119,10 @@ def _try_once(address: str, window_ms: float, deadline: Deadline) -> Connection 
         raise
     connection.close()
     return None
+
+
+def _is_listening(address: str, deadline: Deadline) -> bool:
+    return not deadline.is_over and _prober(address).is_listening(address, deadline)
 
 
 def _await_listener(address: str, deadline: Deadline) -> bool:

@@ -47,6 +47,14 @@ class Link:
         self._pool: Pool | None = None
         self._catalogue = Catalogue("")
 
+    def hurried(self, connect_timeout_ms: float) -> Link:
+        """Return the same link for a caller that has others to ask: where nobody listens, it fails at once.
+
+        Args:
+            connect_timeout_ms: How long connecting may take where somebody listens.
+        """
+        return _HurriedLink(self, connect_timeout_ms)
+
     @property
     def pool(self) -> Pool:
         """This process's pool."""
@@ -67,6 +75,12 @@ class Link:
             pool.close()
         else:
             set_aside(pool)
+
+    def drop_idle(self) -> None:
+        """Close the idle connections: the next call has to shake hands, which tells whether the server is there."""
+        pool = self._pool
+        if pool is not None and pool.process is this_process():
+            pool.close_idle()
 
     def connect(self, pool: Pool, deadline: Deadline, model: str) -> Connection:
         """Return a new connection for requests.
@@ -95,6 +109,11 @@ class Link:
         plan = catalogue.plans[key] = choose_plan(self.models(key[0], deadline), key)
         return plan, True
 
+    def known(self, server_id: str, key: Key) -> Plan | None:
+        """Return the plan for a model, version and signature where it is remembered, without asking anybody."""
+        catalogue = self._catalogue
+        return catalogue.plans.get(key) if catalogue.server_id == server_id else None
+
     def known_plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
         """Return the plan of the server that answers now, and what that server takes in one request.
 
@@ -114,8 +133,9 @@ class Link:
 
     def remember(self, server_id: str, key: Key, plan: Plan) -> None:
         """Note that this plan is the one for a key now."""
-        if self._catalogue.server_id == server_id:
-            self._catalogue.plans[key] = plan
+        catalogue = self._catalogue  # read once: another thread may have reached a newer server meanwhile
+        if catalogue.server_id == server_id:
+            catalogue.plans[key] = plan
 
     def forget(self, model: str) -> None:
         """Drop what is known of a model's signatures: it may have changed."""
@@ -150,12 +170,15 @@ class Link:
             text = f"{what} at {address}: no time left to connect in; nothing was sent"
             raise DeadlineExceededError(text, {"state": "connecting"})
         try:
-            return connect(address, deadline=deadline.sooner(self.connect_timeout_ms))
+            return self._open(address, deadline.sooner(self.connect_timeout_ms))
         except ServerUnavailableError as error:
             if remaining_ms < self.connect_timeout_ms and error.detail.get("is_listening"):
                 text = f"{what}: time-out while connecting; {error.message}"
                 raise DeadlineExceededError(text, {**error.detail, "state": "connecting"}) from error
             raise
+
+    def _open(self, address: str, deadline: Deadline) -> Connection:
+        return connect(address, deadline=deadline)
 
     def _ask_control(self, question: Message, deadline: Deadline) -> Message:
         """Ask on a connection of its own: these questions are rare, and most processes ask only one."""
@@ -179,6 +202,34 @@ class Link:
         if isinstance(answer, ErrorResponse):
             raise answer.error()
         return answer
+
+
+class _HurriedLink(Link):
+    """A link's other face: what it holds is the link's own, only the patience is less."""
+
+    def __init__(self, link: Link, connect_timeout_ms: float) -> None:
+        self._link = link
+        self.endpoint = link.endpoint
+        self.connect_timeout_ms = min(connect_timeout_ms, link.connect_timeout_ms)
+
+    @property
+    def _pool(self) -> Pool | None:
+        return self._link._pool
+
+    @_pool.setter
+    def _pool(self, pool: Pool | None) -> None:
+        self._link._pool = pool
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self._link._catalogue
+
+    @_catalogue.setter
+    def _catalogue(self, catalogue: Catalogue) -> None:
+        self._link._catalogue = catalogue
+
+    def _open(self, address: str, deadline: Deadline) -> Connection:
+        return connect(address, deadline=deadline, is_awaited=False)
 
 
 def _unexpected(address: str, answer: Message, expected: type) -> RemoteProtocolError:

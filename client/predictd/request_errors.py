@@ -26,7 +26,7 @@ def too_late(model: str, endpoint: Endpoint, waited_ms: float, *, was_sent: bool
     """
     state = "waiting" if was_sent else "preparing"
     text = f"model {model!r} at {endpoint}: time-out after {seconds_text(waited_ms)}, {_STATES[state]}"
-    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": state})
+    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": state, "waited_ms": waited_ms})
 
 
 def lost(model: str, endpoint: Endpoint, waited_ms: float, *, was_sent: bool) -> ServerLostError:

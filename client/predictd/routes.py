@@ -15,7 +15,7 @@ from predictd.circuit import Circuit, opens
 from predictd.link import Link
 from predictd.process import Process, this_process
 from predictd_proto.endpoints import Endpoint
-from predictd_proto.errors import PredictdError, RemoteError
+from predictd_proto.errors import ExpiredInQueueError, PredictdError, RemoteError
 from predictd_proto.messages import Receipt
 
 #: A reading of a server's queue is worth half after this long.
@@ -84,6 +84,7 @@ class Routes:
     Attributes:
         links: One for each endpoint.
         only: The link, where there is one only.
+        connect_timeout_ms: How long connecting to one may take.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Routes:
         draw: Callable[[], float] | None = None,
     ) -> None:
         self.links = tuple(Link(endpoint, connect_timeout_ms=connect_timeout_ms) for endpoint in endpoints)
+        self.connect_timeout_ms = connect_timeout_ms
         self.only: Link | None = self.links[0] if len(self.links) == 1 else None
         self._clock = clock
         self._given_draw = draw
@@ -160,11 +162,16 @@ class Routes:
         if self.only is not None:
             return
         route, now_s = self._known()[link], self._clock()
-        heard_s = route.heard_s
+        if not opens(error, now_s, route.heard_s):
+            if isinstance(error, (RemoteError, ExpiredInQueueError)):
+                self.answered(link)
+            return
         if isinstance(error, RemoteError):
             route.heard_s = now_s
-        if opens(error, now_s, heard_s):
-            route.circuit = Circuit.after(error, route.circuit, now_s, self._draw())
+        else:
+            # A request on one of these would wait at a stopped server until its deadline; a handshake tells sooner.
+            link.drop_idle()
+        route.circuit = Circuit.after(error, route.circuit, now_s, self._draw())
 
     def _known(self) -> dict[Link, Route]:
         """Return this process's view; a new one after a fork."""

@@ -186,8 +186,7 @@ def test_connections_to_a_server_that_is_gone_are_closed_at_the_next_call(endpoi
     with FakeServer(endpoint, server_id="first") as first, ThreadPoolExecutor(4) as threads:
         first.replies = [wait]
         list(threads.map(lambda _: (together.wait(30), once(client)), range(4)))
-    assert client._link is not None
-    idle = list(client._link.pool._idle)
+    idle = list(client.asking.routes.links[0].pool._idle)
     assert idle
     # That a server is gone shows when ZeroMQ's own thread has seen it; a request sent before that is lost with it.
     end_s = time.monotonic() + 30
@@ -196,7 +195,7 @@ def test_connections_to_a_server_that_is_gone_are_closed_at_the_next_call(endpoi
         time.sleep(0.01)
     with FakeServer(endpoint, server_id="second"):
         once(client)
-        assert len(client._link.pool) == 1
+        assert len(client.asking.routes.links[0].pool) == 1
 
 
 def test_a_server_that_goes_before_anything_was_sent_has_lost_nothing(endpoint: str) -> None:

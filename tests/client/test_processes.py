@@ -44,9 +44,9 @@ def test_parent_and_child_both_go_on_after_a_fork(server: FakeServer, endpoint: 
         endpoint,
         """
 assert works()
-inherited = client._link.pool
-assert in_child(lambda: works() and client._link.pool is not inherited and len(inherited) == 1) == 0
-assert works() and client._link.pool is inherited and len(inherited) == 1
+inherited = client.asking.routes.links[0].pool
+assert in_child(lambda: works() and client.asking.routes.links[0].pool is not inherited and len(inherited) == 1) == 0
+assert works() and client.asking.routes.links[0].pool is inherited and len(inherited) == 1
 """,
     )
     assert len(server.of(Hello)) == 2

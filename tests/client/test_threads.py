@@ -27,8 +27,7 @@ def test_every_thread_gets_its_own_answers(server: FakeServer, client: predictd.
         assert all(threads.map(call, range(CALLERS)))
     assert len(server.of(PredictRequest)) == CALLERS * CALLS
     assert len(server.of(Hello)) <= CALLERS
-    assert client._link is not None
-    assert len(client._link.pool) == len(server.of(Hello))
+    assert len(client.asking.routes.links[0].pool) == len(server.of(Hello))
 
 
 def test_idle_connections_are_bounded(
@@ -44,8 +43,7 @@ def test_idle_connections_are_bounded(
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(call, range(8)))
-    assert client._link is not None
-    assert len(client._link.pool) <= 2
+    assert len(client.asking.routes.links[0].pool) <= 2
 
 
 def test_closing_while_others_call_harms_nobody(server: FakeServer, client: predictd.Client) -> None:

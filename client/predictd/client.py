@@ -6,30 +6,23 @@ anywhere (at import, before a fork) and used by any number of threads and in eve
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from predictd.asking import Asking
-from predictd.catalogue import choose_version, unknown_model
 from predictd.deadline import Deadline, check_timeout_ms
+from predictd.looking import served_models, wait_until_ready
 from predictd.prediction import Prediction, prediction_of
 from predictd.request_frames import Question
 from predictd.retries import Retries
-from predictd.wording import restated, seconds_text
-from predictd_proto.errors import (
-    ModelNotFoundError,
-    ModelNotReadyError,
-    PredictdError,
-    RetryableError,
-    ServerUnavailableError,
-)
+from predictd.wording import seconds_text
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from predictd.catalogue import Key, Plan
     from predictd.routed_call import RoutedCall
+    from predictd_proto.errors import RetryableError
     from predictd_proto.limits import Limits
     from predictd_proto.messages import PredictResponse
     from predictd_proto.metadata import ModelMetadata
@@ -37,9 +30,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_MS = 30_000.0
 DEFAULT_CONNECT_TIMEOUT_MS = 5_000.0
-
-#: Between two looks at a server that is not ready yet.
-_READY_PAUSE_MS = 100
 
 
 class Client:
@@ -171,10 +161,7 @@ class Client:
             ServerUnavailableError: Nobody answers at the endpoint.
             DeadlineExceededError: The time is up.
         """
-        found = self.asking.models(model, self.asking.deadline(timeout_ms))
-        if model is not None and not any(metadata.name == model for metadata in found):
-            raise unknown_model(found, model)
-        return tuple(sorted(found, key=lambda metadata: (metadata.name, -metadata.version)))
+        return served_models(self.asking, model, self.asking.deadline(timeout_ms))
 
     def metadata(
         self, model: str, version: int | str | None = None, *, timeout_ms: float | None = None
@@ -225,13 +212,7 @@ class Client:
             ProtocolError: What answers is no predictd, or one of another protocol.
         """
         deadline = Deadline(check_timeout_ms("timeout_s * 1000", timeout_s * 1000))
-        while True:
-            try:
-                return self.asking.any_ready(lambda status: _checked_ready(status, model), deadline)
-            except RetryableError as error:
-                if deadline.remaining_ms <= _READY_PAUSE_MS:
-                    raise _not_ready_in_time(error, deadline) from error
-            (sleep or time.sleep)(_READY_PAUSE_MS / 1000)
+        return wait_until_ready(self.asking, model, deadline, sleep=sleep)
 
     # For `chunks.py` and its like, until they ask by `asking` themselves.
 
@@ -260,24 +241,3 @@ def _rebuild(
     endpoint: str | Iterable[str] | None, timeout_ms: float, connect_timeout_ms: float, retries: Retries | None
 ) -> Client:
     return Client(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
-
-
-def _checked_ready(status: ServerStatus, model: str | None) -> ServerStatus:
-    if model is not None:
-        try:
-            choose_version(status.models, model)
-        except ModelNotFoundError:
-            if status.is_ready:
-                raise
-        else:
-            return status
-    if not status.is_ready:
-        text = f"the server at {status.endpoint} is {status.state}"
-        raise ModelNotReadyError(text, {"state": status.state})
-    return status
-
-
-def _not_ready_in_time(error: RetryableError, deadline: Deadline) -> PredictdError:
-    if isinstance(error, ServerUnavailableError):
-        return error
-    return restated(error, f"not ready within {seconds_text(deadline.waited_ms)}: {error.message}")

@@ -5,9 +5,9 @@ Owns these texts, so that every way of asking tells it in the same way. Any thre
 
 from __future__ import annotations
 
-from predictd.wording import seconds_text
+from predictd.wording import restated, seconds_text
 from predictd_proto.endpoints import Endpoint
-from predictd_proto.errors import DeadlineExceededError, ServerLostError
+from predictd_proto.errors import DeadlineExceededError, PredictdError, ServerLostError
 
 _STATES = {
     "preparing": "before the request was sent; nothing ran",
@@ -37,3 +37,13 @@ def lost(model: str, endpoint: Endpoint, waited_ms: float, *, was_sent: bool) ->
         "It was killed, crashed, ran out of memory or was restarted: its log says which"
     )
     return ServerLostError(text, {"endpoint": str(endpoint), "was_sent": was_sent})
+
+
+def own_error(error: BaseException | None) -> BaseException:
+    """Return an error for one of several requests that it concerns: raising it must not touch the others' traceback."""
+    assert error is not None, "neither a result nor an error"
+    if not isinstance(error, PredictdError):
+        return error
+    own = restated(error, error.message)
+    own.__cause__ = error.__cause__
+    return own

@@ -41,6 +41,18 @@ _RUN = struct.Struct(
     ">" + "".join(f"{len(key)}sBd" for key in _FLOAT_KEYS) + "".join(f"{len(key)}sBI" for key in _COUNT_KEYS)
 )
 
+_HEAD_PARTS = (
+    (_BEGIN + bytes((_UINT64,)), "Q"),
+    (_RECEIPT_BEGIN + bytes((_FLOAT64,)), "d"),
+    *((key + bytes((_FLOAT64,)), "d") for key in _FLOAT_KEYS),
+    *((key + bytes((_UINT32,)), "I") for key in _COUNT_KEYS),
+)
+
+#: How every reply from a template begins, for its reader: constants, each followed by a number. The numbers are id,
+#: queue_ms, and those of `run_facts`.
+HEAD = struct.Struct(">" + "".join(f"{len(constant)}s{code}" for constant, code in _HEAD_PARTS))
+HEAD_CONSTANTS = tuple(constant for constant, _ in _HEAD_PARTS)
+
 
 def run_facts(durations_ms: tuple[float, float, float], counts: tuple[int, int, int, int], closed_by: str) -> bytes:
     """Return what the receipts of one run's replies share.
@@ -61,11 +73,12 @@ def run_facts(durations_ms: tuple[float, float, float], counts: tuple[int, int, 
         *(batches, _UINT32, counts[2]),
         *(queued, _UINT32, counts[3]),
     )
-    return packed + _closed_by(closed_by)
+    return packed + closed_by_fact(closed_by)
 
 
 @cache
-def _closed_by(reason: str) -> bytes:
+def closed_by_fact(reason: str) -> bytes:
+    """Return what ends the facts of a run: why its batch left."""
     return _key("closed_by") + _key(reason)
 
 
@@ -76,16 +89,20 @@ class ReplyTemplate:
         model: The model's name.
         version: Its version.
         tensors: Outputs of any of them; each reply has its own data, of the same sizes.
+
+    Attributes:
+        first: The bytes between a run's facts and the first output's data.
+        between: The bytes before each further output's data.
     """
 
-    __slots__ = ("_between", "_first")
+    __slots__ = ("between", "first")
 
     def __init__(self, model: str, version: int, tensors: Sequence[Tensor]) -> None:
         shared = _key("model") + _key(model) + _key("version") + pack_header(version, "version")
         shared += _key("tensors") + bytes((0x90 + len(tensors),))
         pieces = [packed_entry(tensor) for tensor in tensors]
-        self._first = shared + pieces[0]
-        self._between = pieces[1:]
+        self.first = shared + pieces[0]
+        self.between = pieces[1:]
 
     def frame(self, request_id: int, queue_ms: float, facts: bytes, data: Sequence[Buffer]) -> bytes:
         """Return one reply, as its only frame.
@@ -102,13 +119,13 @@ class ReplyTemplate:
             _RECEIPT_BEGIN,
             _FLOAT.pack(_FLOAT64, queue_ms),
             facts,
-            self._first,
+            self.first,
             data[0],
         )
-        if not self._between:
+        if not self.between:
             return b"".join(head)
         rest: list[Buffer] = list(head)
-        for piece, more in zip(self._between, data[1:], strict=True):
+        for piece, more in zip(self.between, data[1:], strict=True):
             rest.append(piece)
             rest.append(more)
         return b"".join(rest)

@@ -99,5 +99,5 @@ def opens(error: PredictdError, now_s: float, heard_s: float) -> bool:
         return True
     # The time was spent waiting, and nobody else had an answer from there meanwhile.
     waited_ms = error.detail.get("waited_ms")
-    asked_s = now_s - (waited_ms / 1000 if isinstance(waited_ms, float) else 0.0)
+    asked_s = now_s - (waited_ms / 1000 if isinstance(waited_ms, (int, float)) else 0.0)
     return state == "waiting" and heard_s <= asked_s

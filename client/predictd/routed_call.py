@@ -7,7 +7,6 @@ single try does is `call.py`'s. The caller's thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from predictd.call import Call
 from predictd.catalogue import Plan
@@ -25,23 +24,14 @@ class RoutedCall:
         failover: Where to ask.
         question: What.
         deadline: Until when.
-        sleep: Waits for seconds.
     """
 
-    __slots__ = ("_call", "_deadline", "_error", "_failover", "_question", "_sleep")
+    __slots__ = ("_call", "_deadline", "_error", "_failover", "_question")
 
-    def __init__(
-        self,
-        failover: Failover,
-        question: Question,
-        deadline: Deadline,
-        *,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
+    def __init__(self, failover: Failover, question: Question, deadline: Deadline) -> None:
         self._failover = failover
         self._question = question
         self._deadline = deadline
-        self._sleep = sleep
         self._call: Call | None = None
         self._error: PredictdError | None = None
 
@@ -109,4 +99,5 @@ class RoutedCall:
         self._error = None
         pause_ms = self._failover.failed(error)
         if pause_ms:
-            self._sleep(pause_ms / 1000)
+            # Looked up here and not at import: gevent and eventlet replace it later.
+            time.sleep(pause_ms / 1000)

@@ -100,10 +100,13 @@ class Program:
 class HttpProgram(Program):
     """A web server that answers `GET /?row=5`."""
 
+    #: Requests at once.
+    parallel = PARALLEL
+
     def __init__(self, command: Callable[[int], Sequence[str]], directory: Path, **environment: str) -> None:
         self.port = free_port()
         super().__init__(command(self.port), directory, **environment)
-        self._callers = ThreadPoolExecutor(PARALLEL)
+        self._callers = ThreadPoolExecutor(self.parallel)
         try:
             self.wait_until(self._is_up, "it answers")
         except BaseException:
@@ -136,6 +139,12 @@ class HttpProgram(Program):
             connection.close()
         assert response.status == 200, f"{response.status} for {path}: {body[-2000:]!r}\n{self.log}"
         return body
+
+
+class ShortQueueProgram(HttpProgram):
+    """A web server that turns connections away where more than a few wait: Django's own takes 10."""
+
+    parallel = 8
 
 
 class ScriptProgram(Program):

@@ -6,6 +6,7 @@ and used before the patch. Patched threads are greenlets, so one text does for b
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from predictd_proto.messages import CancelRequest, PredictRequest
 from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer, answer, refuse, silent
+from tests.conftest import CHECKOUT
 from tests.pools.driver import required
 
 pytestmark = pytest.mark.integration
@@ -52,6 +54,7 @@ threading.Thread(target=tick, daemon=True).start()
 """
 #: A wake-up that is lost costs a slice: with slices longer than the time-out it costs the answer, and is seen.
 LONG_SLICES = "import predictd.transport; predictd.transport.SLICE_MS = 600_000\n"
+PATCHED = {"time.sleep", "select.poll", "select.select", "socket.socket", "threading.Lock", "threading.Thread"}
 
 
 @pytest.fixture
@@ -196,6 +199,18 @@ kill(victim)
 assert works()
 """
     )
+
+
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "client/predictd").rglob("*.py")), ids=lambda path: path.name)
+def test_what_libraries_patch_is_looked_up_when_it_is_called(path: Path) -> None:
+    """A default argument or a name taken out of its module is what it was at import, before any patch."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            assert not {ast.unparse(default) for default in defaults} & PATCHED, f"{path.name}:{node.lineno}"
+        elif isinstance(node, ast.ImportFrom):
+            assert not {f"{node.module}.{alias.name}" for alias in node.names} & PATCHED, f"{path.name}:{node.lineno}"
 
 
 def test_a_waiting_client_uses_no_processor_time(runs: Any, server: FakeServer) -> None:

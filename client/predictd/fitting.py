@@ -73,13 +73,15 @@ def _fit(spec: TensorSpec, value: Any, *, cast: bool, is_lenient: bool) -> Tenso
             f"pass cast=True to have it cast, or x.astype({spec.dtype!r})"
         )
         raise _mismatch(text, spec, dtype, shape)
-    return Tensor.from_array(spec.name, array, spec.dtype)
+    # Numbers that the dtype can't hold (NaN as a whole number) become any other, as they do in Keras.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return Tensor.from_array(spec.name, array, spec.dtype)
 
 
 def adapt_rank(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
     """Return the array with a last axis of length 1 added or dropped where that gives the rank asked for."""
     rank = len(spec.shape)
-    if array.ndim == rank - 1 and rank > 1 and spec.shape[-1] in {1, None}:
+    if array.ndim == rank - 1 and rank > 1 and spec.shape[-1] == 1:
         return array[..., np.newaxis]
     if array.ndim == rank + 1 and array.shape[-1] == 1:
         return array[..., 0]

@@ -5,37 +5,30 @@ Owns Keras' calling conventions: what `predict` takes, casts, returns and prints
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from predictd.catalogue import Plan
+from predictd.chunks import Pace
 from predictd.client import Client
 from predictd.data_sources import batch_count, batches_of, is_stream
 from predictd.deadline import check_timeout_ms
-from predictd.many_rows import ManyRows, row_count
+from predictd.keras_arguments import QUIET, check_callbacks, count_of, first_steps, is_small
+from predictd.lazy_rows import LazyRows, rows_of
+from predictd.many_rows import ManyRows
 from predictd.progress import ProgressBar
 from predictd.request_frames import Question
-from predictd.structure_match import as_array, match_inputs
+from predictd.structure_match import flat_names, match_inputs
 from predictd.tables import format_count, format_table
 from predictd.wording import restated
 from predictd_proto.errors import ConfigError, RequestTooLargeError, TensorMismatchError
-from predictd_proto.structures import Structure, leaf_names
+from predictd_proto.structures import Structure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from predictd_proto.limits import Limits
     from predictd_proto.tensors import TensorSpec
-
-#: Keras' own, for `steps` without `batch_size`.
-_KERAS_BATCH_SIZE = 32
-
-#: So little goes as one request without a look at the server's limits: at the usual price of a call.
-_SMALL_ROWS = 32
-_SMALL_BYTES = 1 << 16
-_QUIET = ("auto", 0)
 
 
 class RemoteModel:
@@ -49,7 +42,7 @@ class RemoteModel:
 
     Args:
         name: The model's name at the server.
-        endpoint: Where the server listens; None for the default (see `Client`).
+        endpoint: Where the server listens, or several servers; None for the default (see `Client`).
         client: A client to share instead of an endpoint.
         version: A version number, a label, or None for the latest that is ready.
         signature: The signature's name; None for the model's default.
@@ -64,7 +57,7 @@ class RemoteModel:
         self,
         name: str,
         *,
-        endpoint: str | None = None,
+        endpoint: str | Iterable[str] | None = None,
         client: Client | None = None,
         version: int | str | None = None,
         signature: str | None = None,
@@ -78,6 +71,7 @@ class RemoteModel:
         self._version = version
         self._signature = signature
         self._timeout_ms = None if timeout_ms is None else check_timeout_ms("timeout_ms", timeout_ms)
+        self._pace = Pace()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self._name, self._client, self._version, self._signature, self._timeout_ms))
@@ -87,48 +81,61 @@ class RemoteModel:
         return f"<predictd.RemoteModel {self._name!r}{version} by {self._client!r}>"
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Sequence[Any] | None = None,
     ) -> Any:
         """Return the outputs for all rows of x.
 
+        Large inputs are sent as several requests, two of them under way at any time: neither rows nor outputs sit in
+        memory twice. Memory-mapped arrays, frames, sparse matrices and arrays in files (h5py, zarr) are read as their
+        turn comes.
+
         Args:
-            x: An array whose axis 0 counts the rows, or a list or dict of them as the model takes; anything that numpy
-                reads (pandas, tensors); or a generator, `PyDataset` or data set that gives batches, plain or as
-                (inputs, targets, weights). No rows give outputs with no rows.
-            batch_size: Rows per request; None for as many as suit the server. It forms its own batches either way.
+            x: An array whose axis 0 counts the rows, e.g. `float32[rows, 28, 28, 1]`, or a list or dict of them as the
+                model takes them; anything that numpy reads (lists, frames, tensors); or a generator, `PyDataset`, data
+                loader or `tf.data.Dataset` that gives batches, plain or as (inputs, targets, weights). It is only read.
+            batch_size: Rows per request; None for as many as suit the server. It forms its own batches either way,
+                unless it merges no rows of this model: then these are the batches, of 32 rows where None is given.
             verbose: 0 silent, 1 a progress bar, 2 one line at the end, "auto" a bar on a terminal when it takes long.
-            steps: How many batches to take of x; None for all.
+            steps: How many batches to take of x; None for all. Without a batch size all rows of an array are spread
+                over the steps.
+            callbacks: None: a served model calls none.
 
         Returns:
-            An array, or a list or dict of arrays, as the model gives them.
+            An array, or a list or dict of arrays, as the model gives them, e.g. `float32[rows, 10]`. They are the
+            caller's and may be written to. No rows give outputs with no rows.
 
         Raises:
-            TensorMismatchError: x is not what the model takes.
-            PredictdError: As `Client.predict`.
+            TensorMismatchError: x is not what the model takes, or its outputs can't be joined.
+            ConfigError: Another argument is wrong.
+            PredictdError: As `Client.predict`; what is under way is cancelled then, and also when the caller is
+                interrupted or a generator raises.
         """
-        _check_count("batch_size", batch_size)
-        _check_count("steps", steps)
-        if steps is None and verbose in _QUIET and _is_small(x, batch_size):
+        batch_size, steps = count_of("batch_size", batch_size), count_of("steps", steps)
+        check_callbacks(callbacks)
+        if steps is None and verbose in QUIET and is_small(x, batch_size):
             try:
                 return self._ask(x)
-            except RequestTooLargeError:
-                pass  # a server with limits below anything usual: in parts, then
+            except (RequestTooLargeError, TensorMismatchError):
+                pass  # a server with limits, or a model with batches, below anything usual: in parts, then
         plan, limits = self._known()
         many = ManyRows(
-            self._client,
+            self._client.asking,
             plan,
             limits,
             question=lambda arrays: self._question(arrays, is_matched=True),
             timeout_ms=self._timeout_ms,
-            batch_size=batch_size,
+            pace=self._pace,
         )
         if is_stream(x):
             batches = (self._arrays(plan, batch) for batch in batches_of(x, steps))
             return many.of_batches(batches, ProgressBar(batch_count(x, steps), verbose))
-        arrays = self._arrays(plan, x)
-        if steps is not None and row_count(arrays) is not None:
-            arrays = [array[: steps * (batch_size or _KERAS_BATCH_SIZE)] for array in arrays]
-        return many.of_arrays(arrays, verbose)
+        arrays, per_step = first_steps(self._arrays(plan, x), batch_size, steps)
+        return many.of_arrays(arrays, batch_size, per_step, verbose)
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for one batch, sent as one request.
@@ -221,12 +228,13 @@ class RemoteModel:
             (print_fn or print)(line)
 
     def _known(self) -> tuple[Plan, Limits]:
-        return self._client.plan((self._name, self._version, self._signature), self._client.deadline(self._timeout_ms))
+        asking = self._client.asking
+        return asking.plan((self._name, self._version, self._signature), asking.deadline(self._timeout_ms))
 
-    def _arrays(self, plan: Plan, x: Any) -> list[NDArray[Any]]:
+    def _arrays(self, plan: Plan, x: Any) -> list[NDArray[Any] | LazyRows]:
         try:
             values = match_inputs(plan.spec, x, is_lenient=True)
-            return [as_array(spec.name, value) for spec, value in zip(plan.spec.inputs, values, strict=True)]
+            return [rows_of(spec.name, value) for spec, value in zip(plan.spec.inputs, values, strict=True)]
         except TensorMismatchError as error:
             raise restated(error, f"{plan.label}, {error.message}") from error
 
@@ -243,7 +251,8 @@ class RemoteModel:
 
     def _ask(self, x: Any) -> Any:
         question = self._question(x, is_matched=False)
-        answer, plan = self._client.ask(question, self._client.deadline(self._timeout_ms))
+        asking = self._client.asking
+        answer, plan = asking.ask(question, asking.deadline(self._timeout_ms))
         return plan.outputs(answer.tensors)
 
 
@@ -253,21 +262,9 @@ def _rebuild(
     return RemoteModel(name, client=client, version=version, signature=signature, timeout_ms=timeout_ms)
 
 
-def _check_count(name: str, value: int | None) -> None:
-    if value is not None and (type(value) is not int or value < 1):
-        text = f"{name}: expected a whole number of at least 1, or None, got {value!r}"
-        raise ConfigError(text)
-
-
-def _is_small(x: Any, batch_size: int | None) -> bool:
-    if type(x) is not np.ndarray or not x.ndim or x.nbytes > _SMALL_BYTES:
-        return False
-    return len(x) <= (_SMALL_ROWS if batch_size is None else min(batch_size, _SMALL_ROWS))
-
-
 def _in_order(specs: Sequence[TensorSpec], structure: Structure) -> list[TensorSpec]:
     by_name = {spec.name: spec for spec in specs}
-    return [by_name[name] for name in leaf_names(structure)]
+    return [by_name[name] for name in flat_names(structure)]
 
 
 def _shapes(specs: Sequence[TensorSpec]) -> Any:

@@ -25,7 +25,8 @@ def match_inputs(spec: SignatureSpec, inputs: Any, *, is_lenient: bool = False) 
     Args:
         spec: The signature.
         inputs: One value for a single input; else nested like the signature's inputs, or a dict by tensor name.
-        is_lenient: As Keras: unknown dict keys are ignored, and a list may stand for a dict.
+        is_lenient: As Keras: unknown dict keys are ignored, a list may stand for a dict whose keys are in alphabetical
+            order, and a flat list of arrays for any nest.
 
     Raises:
         TensorMismatchError: Something is missing, unknown or nested otherwise.
@@ -38,6 +39,9 @@ def match_inputs(spec: SignatureSpec, inputs: Any, *, is_lenient: bool = False) 
     if isinstance(inputs, Mapping) and not isinstance(structure, dict):
         return _by_name(spec, inputs, is_lenient=is_lenient)
     found: dict[str, Any] = {}
+    if is_lenient and _is_flattened(structure, inputs):
+        found.update(zip(flat_names(structure), inputs, strict=True))
+        return [found[tensor.name] for tensor in spec.inputs]
     if len(structure) == 1 and not isinstance(inputs, (Mapping, list, tuple)):
         inputs = [inputs]
         is_lenient = True
@@ -53,12 +57,23 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     """
     if type(value) is np.ndarray:
         return value
+    if hasattr(value, "tocsr") and hasattr(value, "toarray"):
+        # A sparse matrix: numpy would take it for a single object.
+        value = value.toarray()
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
         kind = type(value).__name__
         text = f"input {name!r}: a {kind} that is no array: {error}. Rows of different lengths must be padded"
         raise TensorMismatchError(text) from error
+
+
+def flat_names(structure: Structure) -> list[str]:
+    """Return a structure's names in Keras' flat order: dicts by their keys in alphabetical order, not by insertion."""
+    if isinstance(structure, str):
+        return [structure]
+    children = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure
+    return [name for child in children for name in flat_names(child)]
 
 
 def is_plain(value: Any) -> bool:
@@ -88,6 +103,16 @@ def _by_name(spec: SignatureSpec, inputs: Mapping[Any, Any], *, is_lenient: bool
     return [inputs[name] for name in names]
 
 
+def _is_flattened(structure: Structure, inputs: Any) -> bool:
+    """Whether inputs are a plain list of arrays for a nest of several levels."""
+    if isinstance(structure, str) or not isinstance(inputs, (list, tuple)):
+        return False
+    children = list(structure.values() if isinstance(structure, dict) else structure)
+    if all(isinstance(child, str) for child in children) or len(inputs) != len(leaf_names(structure)):
+        return False
+    return all(hasattr(value, "__array__") for value in inputs)
+
+
 def _walk(structure: Structure, inputs: Any, found: dict[str, Any], *, is_lenient: bool) -> None:
     if isinstance(structure, str):
         found[structure] = inputs
@@ -107,7 +132,9 @@ def _dict_pairs(structure: dict[str, Structure], inputs: Any, *, is_lenient: boo
         if any(key not in inputs for key in structure) or (not is_lenient and len(inputs) > len(structure)):
             raise _wrong_names(list(structure), inputs)
         return [(child, inputs[key]) for key, child in structure.items()]
-    if is_lenient and isinstance(inputs, (list, tuple)) and len(inputs) == len(structure):
+    # Of keys in another order nobody can say whether a list goes by that or, as Keras has it, by the alphabet.
+    is_sorted = list(structure) == sorted(structure)
+    if is_lenient and is_sorted and isinstance(inputs, (list, tuple)) and len(inputs) == len(structure):
         return list(zip(structure.values(), inputs, strict=True))
     raise _wrong_nesting(structure, inputs)
 

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictd.catalogue import Plan
-from predictd.chunks import MOST_CHUNK_BYTES, Joined, chunk_rows
+from predictd.chunks import MOST_CHUNK_BYTES, ChunkSize, Pace
+from predictd.joined_outputs import Joined
 from predictd_proto.limits import Limits
+from predictd_proto.messages import Receipt
 from predictd_proto.tensors import Tensor
 from tests.client.fake_server import model, signature
 
@@ -37,26 +39,70 @@ def test_chunks_joined_are_the_whole(rows: int, width: int, per_chunk: int, dtyp
     assert (y.dtype, y.flags.writeable) == (whole.dtype, True)
 
 
+def heard(pace: Pace, rows: int, busy_ms: float) -> None:
+    pace.heard(rows, Receipt(model="m", version=1, queue_ms=1e6, assemble_ms=busy_ms / 2, execute_ms=busy_ms / 2))
+
+
+def next_rows(sizes: tuple[int, ...], pace: Pace, batch_size: int | None = None, **limits: int) -> int:
+    array = np.broadcast_to(np.float32(0), (10_000, 4))
+    return ChunkSize(plan_of(4, sizes), Limits(**limits), batch_size, pace, unmerged_rows=32).rows([array])
+
+
 @given(
     width=st.integers(1, 1 << 22),
     sizes=st.lists(st.integers(1, 512), max_size=4, unique=True).map(sorted),
     batch_size=st.none() | st.integers(1, 10_000),
     max_rows=st.integers(1, 1 << 20),
     max_bytes=st.integers(1 << 10, 1 << 30),
+    busy_ms=st.none() | st.floats(0, 1e6),
 )
 def test_a_chunk_is_within_every_bound(
-    width: int, sizes: list[int], batch_size: int | None, max_rows: int, max_bytes: int
+    width: int,
+    sizes: list[int],
+    batch_size: int | None,
+    max_rows: int,
+    max_bytes: int,
+    busy_ms: float | None,
 ) -> None:
     array = np.broadcast_to(np.float32(0), (1 << 20, width))
     limits = Limits(max_rows=max_rows, max_request_bytes=max_bytes)
-    rows = chunk_rows(plan_of(width, tuple(sizes)), [array], limits, batch_size)
+    pace = Pace()
+    if busy_ms is not None:
+        heard(pace, 1000, busy_ms)
+    size = ChunkSize(plan_of(width, tuple(sizes)), limits, batch_size, pace, unmerged_rows=32)
+    rows = size.rows([array])
     assert 1 <= rows <= max_rows
     assert rows <= (batch_size or rows)
     assert rows == 1 or rows * width * 4 <= min(max_bytes // 2, MOST_CHUNK_BYTES)
 
 
-def test_a_chunk_is_made_of_full_batches() -> None:
-    array = np.broadcast_to(np.float32(0), (10_000, 4))
-    assert chunk_rows(plan_of(4, (1, 8, 64)), [array], Limits(), None) == 512
-    assert chunk_rows(plan_of(4, (1, 8, 64)), [array], Limits(max_rows=200), None) == 192
-    assert chunk_rows(plan_of(4, ()), [array], Limits(), None) == 1024
+def test_a_chunk_is_made_of_full_batches_that_take_a_while() -> None:
+    pace = Pace()
+    assert next_rows((1, 8, 64), pace) == 64
+    heard(pace, 64, 0.64)  # 10 us a row
+    assert next_rows((1, 8, 64), pace) == 256, "at most four times as many as before"
+    heard(pace, 256, 2.56)
+    assert next_rows((1, 8, 64), pace) == 960, "10 ms"
+    assert next_rows((1, 8, 64), pace, max_rows=200) == 192
+    assert next_rows((1, 8, 64), pace, max_rows=50) == 50
+    heard(pace, 64, 1000.0)
+    assert next_rows((1, 8, 64), pace) == 64, "never less than a batch"
+
+
+def test_a_batch_size_that_was_asked_for_is_kept() -> None:
+    pace = Pace()
+    heard(pace, 64, 0.001)
+    assert next_rows((1, 8, 64), pace, batch_size=100) == 100
+
+
+def test_rows_that_are_never_merged_go_in_keras_batches() -> None:
+    assert next_rows((), Pace()) == 32
+    assert next_rows((), Pace(), batch_size=7) == 7
+
+
+def test_a_model_with_a_fixed_number_of_rows_gets_that_many() -> None:
+    spec = signature({"x": ("float32", (4, 3))}, {"y": ("float32", (4, 3))})
+    plan = Plan(model("m", spec, batch_sizes=()), spec)
+    for batch_size in (None, 8):
+        size = ChunkSize(plan, Limits(), batch_size, Pace(), unmerged_rows=32)
+        assert size.rows([np.zeros((40, 3))]) == 4

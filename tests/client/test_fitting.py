@@ -166,6 +166,26 @@ def test_keras_leniency_ignores_unknown_keys_and_takes_lists_for_dicts() -> None
     assert match_inputs(SINGLE_SPEC, {"x": 1, "weights": 2}, is_lenient=True) == [1]
 
 
+def test_a_list_for_a_dict_whose_keys_are_not_sorted_is_ambiguous() -> None:
+    pair = {"a": ("float32", (None,)), "b": ("float32", (None,))}
+    unsorted = signature(pair, {"y": ("float32", (None,))}, nest_in={"right": "b", "left": "a"})
+    with pytest.raises(TensorMismatchError, match=r"expected a dict of 2 \('b', 'a'\), got a list of 2"):
+        match_inputs(unsorted, ["A", "B"], is_lenient=True)
+
+
+def test_a_flat_list_of_arrays_stands_for_any_nest_as_keras_flattens_it() -> None:
+    a, b, c = np.zeros(1), np.ones(1), np.full(1, 2.0)
+    # "one" (c) before "rest" (a, b).
+    found = match_inputs(NESTED_SPEC, [c, a, b], is_lenient=True)
+    assert [value is wanted for value, wanted in zip(found, [a, b, c], strict=True)] == [True] * 3
+    with pytest.raises(TensorMismatchError):
+        match_inputs(NESTED_SPEC, [c, a, b])
+
+
+def test_a_cast_of_numbers_that_do_not_fit_is_silent_as_in_keras() -> None:
+    assert fitted(BYTES, np.array([[np.nan, 1e9]]), cast=True).dtype == np.uint8
+
+
 def test_a_single_input_may_be_wrapped_in_a_list() -> None:
     array = np.zeros((3, 2), np.float32)
     assert match_inputs(SINGLE_SPEC, [array])[0] is array

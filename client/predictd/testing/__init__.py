@@ -22,7 +22,9 @@ Never imported by `import predictd`.
 from __future__ import annotations
 
 from predictd.testing.answers import WrongAnswerError
+from predictd.testing.cassettes import record, replay
 from predictd.testing.daemon import FakeServer
+from predictd.testing.fake_process import FakeProcess
 from predictd.testing.fault import Fault
 from predictd.testing.faults import Faults
 from predictd.testing.homes import new_endpoint
@@ -32,6 +34,7 @@ from predictd.testing.serving import fake_server, in_process
 
 __all__ = [
     "FakeModel",
+    "FakeProcess",
     "FakeServer",
     "FakeSignature",
     "Fault",
@@ -41,4 +44,6 @@ __all__ = [
     "fake_server",
     "in_process",
     "new_endpoint",
+    "record",
+    "replay",
 ]

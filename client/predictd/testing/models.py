@@ -74,6 +74,8 @@ class FakeModel:
         batch_sizes: Allowed batch sizes in rows; empty where rows are not merged.
         parameters: Number of weights, if it is to be known.
         source: The file that it claims to come from.
+        digest: The digest of that file.
+        runner: How it claims to be run.
         input_structure: How callers nest the inputs, with tensor names as leaves, where it is not as declared.
         output_structure: Likewise.
 
@@ -104,6 +106,8 @@ class FakeModel:
         batch_sizes: Iterable[int] = BATCH_SIZES,
         parameters: int | None = None,
         source: str = "",
+        digest: str = "",
+        runner: str = "fake",
         input_structure: Any = None,
         output_structure: Any = None,
     ) -> None:
@@ -125,6 +129,8 @@ class FakeModel:
         self.batch_sizes = tuple(batch_sizes)
         self.parameters = parameters
         self.source = source or f"{name}.keras"
+        self.digest = digest
+        self.runner = runner
         self.metadata  # noqa: B018  (whatever is wrong with it is told where it is written)
 
     @classmethod
@@ -171,6 +177,8 @@ class FakeModel:
             batch_sizes=metadata.batch_sizes,
             parameters=metadata.parameters,
             source=metadata.source,
+            digest=metadata.digest,
+            runner=metadata.runner,
         )
 
     @property
@@ -202,7 +210,8 @@ class FakeModel:
                 default_signature=next(iter(self.signatures), ""),
                 batch_sizes=self.batch_sizes,
                 source=self.source,
-                runner="fake",
+                digest=self.digest,
+                runner=self.runner,
                 parameters=self.parameters,
                 error=self.error,
             )

@@ -98,12 +98,12 @@ def serve_on_sockets(server: FakeServer, *, is_announced: bool) -> Iterator[None
     endpoint = Endpoint.parse(server.endpoint)
     thread = SocketThread(endpoint, server.take, server.presence)
     with ExitStack() as stack:
-        stack.enter_context(_claimed(endpoint))
+        stack.enter_context(claimed(endpoint))
         thread.start()
         stack.callback(thread.stop)
         # Before the sockets close: who still holds a connection is told at its next use.
         stack.callback(server.presence.leave)
-        stack.enter_context(_standing_in(WatchedStandIn(endpoint, server.presence)))
+        stack.enter_context(standing_in(WatchedStandIn(endpoint, server.presence)))
         if is_announced:
             stack.enter_context(announced(server.endpoint))
         yield
@@ -116,19 +116,20 @@ def serve_in_process(
     """Answer this process's clients from a fake for the length of a block."""
     endpoint = Endpoint.parse(server.endpoint)
     with ExitStack() as stack:
-        stack.enter_context(_claimed(endpoint))
+        stack.enter_context(claimed(endpoint))
         stack.callback(server.presence.leave)
         stand_in = DirectStandIn(
             server.take, server.presence, endpoint=None if is_everywhere else endpoint, spared=spared
         )
-        stack.enter_context(_standing_in(stand_in))
+        stack.enter_context(standing_in(stand_in))
         if is_everywhere:
             stack.enter_context(announced(server.endpoint))
         yield
 
 
 @contextmanager
-def _standing_in(stand_in: StandIn) -> Iterator[None]:
+def standing_in(stand_in: StandIn) -> Iterator[None]:
+    """Have connections of this process made by a stand-in for the length of a block."""
     connecting.stand_ins = (stand_in, *connecting.stand_ins)
     try:
         yield
@@ -137,7 +138,12 @@ def _standing_in(stand_in: StandIn) -> Iterator[None]:
 
 
 @contextmanager
-def _claimed(endpoint: Endpoint) -> Iterator[None]:
+def claimed(endpoint: Endpoint) -> Iterator[None]:
+    """Keep an endpoint for one fake for the length of a block.
+
+    Raises:
+        ConfigError: Another fake of this process has it.
+    """
     if endpoint.data in _taken:
         text = (
             f"a fake of this process answers at {endpoint} already. Give the second one an endpoint of its own: "

@@ -8,12 +8,15 @@
     client = predictd.Client()                  # for the rest: receipts, versions, signatures, status
     client.predict("digits", x).receipt
 
+    async with predictd.AsyncClient() as client:    # for coroutines
+        await client.predict("digits", x)
+
 Importing opens nothing, nor does making a client or a model: both may be made at import, before any fork.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from predictd.client import Client
 from predictd.prediction import Prediction
@@ -53,9 +56,12 @@ from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import TensorSpec
 
 if TYPE_CHECKING:
+    from predictd.async_client import AsyncClient
+
     __version__: str
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "ConfigError",
     "DeadlineExceededError",
@@ -95,7 +101,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
+    if name == "AsyncClient":
+        # On demand: asyncio takes longer to import than the whole of this package.
+        from predictd.async_client import AsyncClient
+
+        globals()[name] = AsyncClient
+        return AsyncClient
     if name == "__version__":
         # On demand: importlib.metadata takes a third as long as the whole of this package.
         from importlib.metadata import PackageNotFoundError, version

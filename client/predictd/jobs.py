@@ -1,8 +1,8 @@
 """Jobs: the blocking work of whoever may not block (connecting, fetching a plan), on short-lived threads.
 
-Owns the threads and their end: each waits by a deadline on this module's clock, and when the work is no longer wanted
-the clock jumps to the end of time, so that every such deadline is over at the next look. The threads are daemons, made
-when there is something to do; a program's end never waits for them.
+Owns the threads and their end: each waits by a deadline on its job's clock, and when the work is no longer wanted that
+clock jumps to the end of time, so that every such deadline is over at the next look. The threads are daemons, made when
+there is something to do; a program's end never waits for them.
 """
 
 from __future__ import annotations
@@ -11,63 +11,83 @@ import math
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from predictd.deadline import Clock
 
 Result = TypeVar("Result")
 
 
+class Job:
+    """One piece of work.
+
+    Attributes:
+        thread: The thread that does it.
+    """
+
+    __slots__ = ("_is_cut", "thread")
+
+    def __init__(self) -> None:
+        self._is_cut = False
+        self.thread: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread lives."""
+        return self.thread is not None and self.thread.is_alive()
+
+    def cut(self) -> None:
+        """Let its time be over: whatever it waits for fails soon."""
+        self._is_cut = True
+
+    def clock(self) -> float:
+        """Return the time on its clock, in seconds."""
+        return math.inf if self._is_cut else monotonic()
+
+
 class Jobs:
     """Blocking work in progress.
 
     Args:
-        deliver: Calls what it is given on the thread that wants the results; returns False when there is none any more.
+        deliver: Calls what it is given on the thread that wants the results, if there is one still.
     """
 
-    def __init__(self, deliver: Callable[[Callable[[], None]], bool]) -> None:
+    def __init__(self, deliver: Callable[[Callable[[], None]], object]) -> None:
         self._deliver = deliver
-        self._is_cut = False
-        self._threads: set[threading.Thread] = set()
+        self._jobs: set[Job] = set()
 
     @property
-    def threads(self) -> tuple[threading.Thread, ...]:
-        """The threads whose work is not done."""
-        return tuple(self._threads)
+    def are_running(self) -> bool:
+        """Whether any thread lives."""
+        return any(job.is_running for job in self._jobs)
 
     def start(
         self, work: Callable[[Clock], Result], done: Callable[[Result | None, BaseException | None], None]
-    ) -> None:
+    ) -> Job:
         """Do some work on another thread.
 
         Args:
             work: Gets the clock for its deadlines; returns the result.
             done: Gets the result, or the error, by way of `deliver`.
         """
-        thread = threading.Thread(target=self._run, args=(work, done), name="predictd-job", daemon=True)
-        self._threads.add(thread)
-        try:
-            thread.start()
-        except BaseException:
-            self._threads.discard(thread)
-            raise
+        job = Job()
+        job.thread = threading.Thread(target=self._run, args=(job, work, done), name="predictd-job", daemon=True)
+        job.thread.start()
+        self._jobs = {other for other in self._jobs if other.is_running}
+        self._jobs.add(job)
+        return job
 
     def cut(self) -> None:
-        """Make every deadline of the work in progress be over."""
-        self._is_cut = True
+        """Let the time of all that is in progress be over."""
+        for job in tuple(self._jobs):
+            job.cut()
 
-    def _run(
-        self, work: Callable[[Clock], Result], done: Callable[[Result | None, BaseException | None], None]
-    ) -> None:
-        result: Result | None = None
+    def _run(self, job: Job, work: Callable[[Clock], Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        result: Any = None
         error: BaseException | None = None
         try:
-            result = work(self._clock)
+            result = work(job.clock)
         except BaseException as raised:  # raised again where the result is wanted
             error = raised
-        self._threads.discard(threading.current_thread())
         # Where nobody wants it a result goes here, and a connection closes as it goes.
         self._deliver(lambda: done(result, error))
-
-    def _clock(self) -> float:
-        return math.inf if self._is_cut else monotonic()

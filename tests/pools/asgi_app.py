@@ -47,7 +47,7 @@ async def _live(
         if message["type"] == "lifespan.shutdown" and not os.environ.get("BLOCKING"):
             from tests.pools.async_asker import client
 
-            await client.close()
+            await client.aclose()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return

@@ -17,7 +17,7 @@ import predictd
 
 #: The row that stands for "ask the model that takes a second".
 SLEEP = -1
-_SLEEPER_INPUT = np.array([101.0], np.float32)
+SLEEPER_INPUT = np.array([101.0], np.float32)
 TICK_S = 0.005
 
 #: A restart of the daemon takes its time, and what comes meanwhile waits for it: both limits hold.
@@ -89,7 +89,7 @@ def ask(row: int) -> dict[str, Any]:
     mine = ticker()
     with mine as before:
         if row == SLEEP:
-            scores = client.predict("sleeper", _SLEEPER_INPUT).outputs
+            scores = client.predict("sleeper", SLEEPER_INPUT).outputs
         elif row % 2:
             scores = model.predict(ROWS[[row]], verbose=0)[0]
         else:

@@ -11,6 +11,7 @@ import pytest
 from tests.daemon_process import DaemonProcess, short_directory
 from tests.pools.driver import Asked, measure
 from tests.pools.program import HttpProgram, Program, ScriptProgram
+from tests.pools.worker import CONCURRENCY, TASKS, Worker
 
 HEADING = (
     "| kind | requests | the 1,000 | processes | ticks in a call of 1 s | largest gap | restart | idle CPU in 1.5 s |"
@@ -57,6 +58,28 @@ def start_program(run_directory: Path, row_environment: dict[str, str]) -> Itera
     yield start
     for program in started:
         program.stop()
+
+
+@pytest.fixture
+def start_worker(
+    redis_url: str, run_directory: Path, row_environment: dict[str, str]
+) -> Iterator[Callable[..., Worker]]:
+    """Start a worker of the test's own: `start_worker("threads", "--loglevel=debug")`; it ends with the test."""
+    environment = dict(row_environment)
+    endpoint = environment.pop("PREDICTD_ENDPOINT")
+    started: list[Worker] = []
+
+    def start(pool: str, *options: str, children: int | None = None) -> Worker:
+        children = children or CONCURRENCY[pool]
+        chosen = (f"--pool={pool}", *options)
+        worker = Worker(run_directory, redis_url, endpoint, *chosen, app=TASKS, children=children, **environment)
+        started.append(worker)
+        worker.wait_for_log(" ready.")
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
 
 
 @pytest.fixture

@@ -83,6 +83,32 @@ def to_thread() -> Ways:
     return lambda rows: asyncio.run(ask_all(rows))
 
 
+def coroutines() -> Ways:
+    """A coroutine for every row, in one loop for as long as the script lives."""
+    import asyncio
+
+    from tests.pools import async_asker
+
+    loop = asyncio.new_event_loop()
+
+    async def ask_all(rows: list[int]) -> Answers:
+        return list(await asyncio.gather(*(async_asker.ask(row) for row in rows)))
+
+    return lambda rows: loop.run_until_complete(ask_all(rows))
+
+
+def loop_after_loop() -> Ways:
+    """The same, but with a new loop for every list of rows, as `asyncio.run` makes them."""
+    import asyncio
+
+    from tests.pools import async_asker
+
+    async def ask_all(rows: list[int]) -> Answers:
+        return list(await asyncio.gather(*(async_asker.ask(row) for row in rows)))
+
+    return lambda rows: asyncio.run(ask_all(rows))
+
+
 KINDS: dict[str, Callable[[], Ways]] = {
     "threads": threads,
     "gevent": greenlets_of_gevent,
@@ -93,6 +119,8 @@ KINDS: dict[str, Callable[[], Ways]] = {
     "executor": executor,
     "eager": eager,
     "to_thread": to_thread,
+    "asyncio": coroutines,
+    "asyncio.run": loop_after_loop,
 }
 
 

@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow]
 SCRIPT = ("-m", "tests.pools.script")
 
 
-@pytest.mark.parametrize("kind", ["threads", "fork", "forkserver", "spawn", "executor", "eager", "to_thread"])
+@pytest.mark.parametrize(
+    "kind", ["threads", "fork", "forkserver", "spawn", "executor", "eager", "to_thread", "asyncio", "asyncio.run"]
+)
 def test_script(kind: str, start_program: Callable[..., ScriptProgram], passes: Callable[..., None]) -> None:
     passes(start_program(ScriptProgram, python(*SCRIPT, kind)))
 

@@ -1,7 +1,7 @@
-"""A server without TensorFlow, with switches for everything that can go wrong.
+"""A server whose every word a test chooses: `predictd.testing`'s sockets with scripted messages behind them.
 
-It speaks the real wire on real sockets. As a thread (`FakeServer`) where a test looks inside; as a process
-(`python -m tests.client.fake_server`, see `fake_process.py`) where a test has to kill or stop it.
+For tests of the client itself, which look at single messages and send wrong ones. As a thread (`FakeServer`), or as a
+process (`python -m tests.client.fake_server`, see `fake_process.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import zmq
 
+from predictd.testing import FakeSignature
+from predictd.testing.answers import by_name
+from predictd.testing.declared import declared_signature
+from predictd.testing.presence import Presence
+from predictd.testing.sockets import SocketThread
+from predictd.testing.turn import Reply
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import PredictdError
 from predictd_proto.frames import decode, encode
@@ -36,22 +41,14 @@ from predictd_proto.messages import (
 )
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_proto.status import ServerStatus
-from predictd_proto.tensors import Tensor, TensorSpec
-
-Arrays = dict[str, Any]
+from predictd_proto.structures import fill_structure
+from predictd_proto.tensors import Buffer, Tensor
 
 
 def signature(inputs: Any, outputs: Any, *, name: str = "serving_default", nest_in: Any = None, nest_out: Any = None):
-    def specs(entries: dict[str, tuple[str, tuple[int | None, ...]]]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(key, dtype, shape) for key, (dtype, shape) in entries.items())
-
-    return SignatureSpec(
-        name=name,
-        inputs=specs(inputs),
-        outputs=specs(outputs),
-        input_structure=nest_in if nest_in is not None else next(iter(inputs)),
-        output_structure=nest_out if nest_out is not None else next(iter(outputs)),
-    )
+    nest_in = next(iter(inputs)) if nest_in is None else nest_in
+    nest_out = next(iter(outputs)) if nest_out is None else nest_out
+    return declared_signature(name, inputs, outputs, input_structure=nest_in, output_structure=nest_out)
 
 
 def model(name: str, *signatures: SignatureSpec, version: int = 1, **fields: Any) -> ModelMetadata:
@@ -62,37 +59,42 @@ def model(name: str, *signatures: SignatureSpec, version: int = 1, **fields: Any
 
 
 FLOAT_ROWS = ("float32", (None, 4))
-DOUBLE = model("double", signature({"x": FLOAT_ROWS}, {"y": FLOAT_ROWS}))
-PAIR = model(
-    "pair",
-    signature(
+ANSWERS: dict[str, FakeSignature] = {
+    "double": FakeSignature({"x": FLOAT_ROWS}, {"y": FLOAT_ROWS}, lambda x: x * 2),
+    "pair": FakeSignature(
         {"a": FLOAT_ROWS, "b": ("int32", (None, 2))},
         {"sum": ("float32", (None,)), "twice": ("int32", (None, 2))},
-        nest_in=["a", "b"],
-        nest_out={"sum": "sum", "rest": ["twice"]},
+        lambda given: {"sum": given[0].sum(axis=1), "rest": [given[1] * 2]},
+        input_structure=["a", "b"],
+        output_structure={"sum": "sum", "rest": ["twice"]},
     ),
-)
-NAMED = model(
-    "named", signature({"a": FLOAT_ROWS, "b": FLOAT_ROWS}, {"y": FLOAT_ROWS}, nest_in={"left": "a", "right": "b"})
-)
-WORDS = model("words", signature({"s": ("string", (None,))}, {"t": ("string", (None,))}))
-COLUMN = model("column", signature({"x": ("float32", (None, 1))}, {"y": ("float32", (None, 1))}))
-RAGGED = model("ragged", signature({"x": ("float32", (None, None))}, {"y": ("float32", (None, None))}), batch_sizes=())
-
-RUNS: dict[str, Callable[[Arrays], Arrays]] = {
-    "double": lambda given: {"y": given["x"] * 2},
-    "pair": lambda given: {"sum": given["a"].sum(axis=1), "twice": given["b"] * 2},
-    "named": lambda given: {"y": given["a"] - given["b"]},
-    "words": lambda given: {"t": np.array([b"<" + s + b">" for s in given["s"]], dtype=object)},
-    "column": lambda given: {"y": given["x"] + 1},
-    "ragged": lambda given: {"y": given["x"]},
+    "named": FakeSignature(
+        {"a": FLOAT_ROWS, "b": FLOAT_ROWS},
+        {"y": FLOAT_ROWS},
+        lambda given: given["left"] - given["right"],
+        input_structure={"left": "a", "right": "b"},
+    ),
+    "words": FakeSignature(
+        {"s": ("string", (None,))},
+        {"t": ("string", (None,))},
+        lambda words: np.array([b"<" + word + b">" for word in words], dtype=object),
+    ),
+    "column": FakeSignature({"x": ("float32", (None, 1))}, {"y": ("float32", (None, 1))}, lambda x: x + 1),
+    "ragged": FakeSignature({"x": ("float32", (None, None))}, {"y": ("float32", (None, None))}, lambda x: x),
 }
+DOUBLE, PAIR, NAMED, WORDS, COLUMN, RAGGED = (
+    model(name, answer.spec("serving_default"), batch_sizes=() if name == "ragged" else (1, 8))
+    for name, answer in ANSWERS.items()
+)
 
 
 def answer(request: PredictRequest, *, version: int = 1) -> PredictResponse:
-    """Run a request as a server would."""
-    given = {tensor.name: tensor.view() for tensor in request.tensors}
-    outputs = RUNS[request.model](given)
+    """Run a request as a server would, whatever its shapes: tests change the metadata."""
+    chosen = ANSWERS[request.model]
+    spec = chosen.spec("serving_default")
+    arrays = {tensor.name: tensor.view() for tensor in request.tensors}
+    given = fill_structure(spec.input_structure, arrays)
+    outputs = by_name(request.model, spec.outputs, spec.output_structure, chosen.answer(given))
     tensors = tuple(Tensor.from_array(name, array) for name, array in outputs.items())
     rows = request.tensors[0].shape[0]
     receipt = Receipt(model=request.model, version=version, queue_ms=0.1, execute_ms=0.2, batch_rows=rows)
@@ -122,28 +124,21 @@ class FakeServer:
         self.seen: list[Message] = []
         self.asked: list[Message] = []
         self._arrived = threading.Condition()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._sockets: list[zmq.Socket[bytes]] = []
-        self._thread = threading.Thread(target=self._loop, daemon=True)
-        self._is_up = threading.Event()
-        self._stop_reader, self._stop_writer = os.pipe()
+        self._thread = SocketThread(self.endpoint, self._take, Presence(), take_control=self._take_control)
+        self._is_up = False
 
     def __enter__(self) -> FakeServer:
         self._thread.start()
-        assert self._is_up.wait(30)
+        self._is_up = True
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
     def stop(self) -> None:
-        if self._stop_writer >= 0:
-            os.write(self._stop_writer, b"x")
-            self._thread.join(30)
-            os.close(self._stop_reader)
-            os.close(self._stop_writer)
-            self._stop_writer = -1
-            self._context.term()
+        if self._is_up:
+            self._is_up = False
+            self._thread.stop()
 
     def of(self, kind: type) -> list[Any]:
         return [message for message in self.seen if isinstance(message, kind)]
@@ -154,40 +149,22 @@ class FakeServer:
             assert self._arrived.wait_for(lambda: len(self.of(kind)) >= count, 30), f"no {kind.__name__} came"
         return self.of(kind)
 
-    def _loop(self) -> None:
-        data, control = (self._bound(address) for address in (self.endpoint.data, self.endpoint.control))
-        self._is_up.set()
-        poller = zmq.Poller()
-        for source in (data, control, self._stop_reader):
-            poller.register(source, zmq.POLLIN)
-        while True:
-            ready = dict(poller.poll())
-            if self._stop_reader in ready:
-                break
-            for socket in (data, control):
-                if socket in ready:
-                    self._serve(socket, is_control=socket is control)
-        for socket in (data, control):
-            socket.close(0)
+    def _take(self, frames: Sequence[Buffer]) -> list[Reply]:
+        return self._replies_to(frames, self.seen, self._data_replies)
 
-    def _bound(self, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.ROUTER)
-        socket.bind(address)
-        return socket
+    def _take_control(self, frames: Sequence[Buffer]) -> list[Reply]:
+        return self._replies_to(frames, self.asked, self._control_replies)
 
-    def _serve(self, socket: zmq.Socket[bytes], *, is_control: bool) -> None:
-        peer, *frames = socket.recv_multipart()
+    def _replies_to(self, frames: Sequence[Buffer], log: list[Message], say: Callable[[Any], list[Any]]) -> list[Reply]:
         try:
             message = decode(frames)
         except PredictdError as error:
-            socket.send_multipart([peer, *encode(ErrorResponse.from_error(None, error))])
-            return
-        replies = self._control_replies(message) if is_control else self._data_replies(message)
+            return [Reply(encode(ErrorResponse.from_error(None, error)))]
+        replies = say(message)
         with self._arrived:
-            (self.asked if is_control else self.seen).append(message)
+            log.append(message)
             self._arrived.notify_all()
-        for reply in replies:
-            socket.send_multipart([peer, *(reply if isinstance(reply, list) else encode(reply))])
+        return [Reply(reply if isinstance(reply, list) else encode(reply)) for reply in replies]
 
     def _data_replies(self, message: Message) -> list[Any]:
         if isinstance(message, Hello):

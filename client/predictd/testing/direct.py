@@ -155,6 +155,9 @@ class _Bell:
         self.descriptor, self._writer = os.pipe()
         os.set_blocking(self.descriptor, False)
         self._presence = presence
+        self._process = this_process()
+        # A timer that rings while the bell is closed must not write to whatever got its descriptor.
+        self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         presence.watch(self._ring)
 
@@ -179,9 +182,10 @@ class _Bell:
     def close(self) -> None:
         self._presence.unwatch(self._ring)
         self._unset()
-        os.close(self.descriptor)
-        os.close(self._writer)
-        self._writer = -1
+        with self._lock:
+            os.close(self.descriptor)
+            os.close(self._writer)
+            self._writer = -1
 
     def _unset(self) -> None:
         if self._timer is not None:
@@ -189,8 +193,11 @@ class _Bell:
             self._timer = None
 
     def _ring(self) -> None:
-        if self._writer >= 0:
-            os.write(self._writer, b"!")
+        if self._process is not this_process():
+            return
+        with self._lock:
+            if self._writer >= 0:
+                os.write(self._writer, b"!")
 
 
 class DirectStandIn:

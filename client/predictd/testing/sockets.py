@@ -39,11 +39,12 @@ class SocketThread:
         endpoint: Where.
         take: Takes a message and returns what is sent back.
         presence: When the fake is there.
+        take_control: What takes the messages of the control socket; None for `take`.
     """
 
-    def __init__(self, endpoint: Endpoint, take: Take, presence: Presence) -> None:
+    def __init__(self, endpoint: Endpoint, take: Take, presence: Presence, *, take_control: Take | None = None) -> None:
         self._endpoint = endpoint
-        self._take = take
+        self._takes = (take, take_control or take)
         self._presence = presence
         self._is_stopping = False
         self._error: PredictdError | None = None
@@ -142,7 +143,8 @@ class SocketThread:
                 _, _, socket, frames = heapq.heappop(held)
                 _send(socket, frames)
             # All that is there, before waiting: the descriptors only say "look again".
-            if any([self._turn(socket, held, number, life) for socket in sockets]):
+            turns = zip(sockets, self._takes, strict=True)
+            if any([self._turn(socket, take, held, number, life) for socket, take in turns]):
                 continue
             due_ms = (held[0][0] - now_s) * 1000 if held else _SLICE_MS
             poll.poll(max(min(due_ms, _SLICE_MS), 0.0))
@@ -151,6 +153,7 @@ class SocketThread:
     def _turn(
         self,
         socket: zmq.Socket[bytes],
+        take: Take,
         held: list[tuple[float, int, zmq.Socket[bytes], list[Buffer]]],
         number: count[int],
         life: int,
@@ -159,7 +162,7 @@ class SocketThread:
         if self._presence.life != life or not int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
             return False
         peer, *frames = socket.recv_multipart()
-        replies = self._take(frames)
+        replies = take(frames)
         if self._presence.life != life:
             return True
         for reply in replies:

@@ -24,7 +24,7 @@ from predictd_proto.messages import (
     StatusResponse,
 )
 from predictd_proto.tensors import Buffer
-from predictd_server.frontend import bind_router, router_socket
+from predictd_server.sockets import bind_router, router_socket
 from predictd_server.status_report import StatusReport
 
 _log = logging.getLogger(__name__)

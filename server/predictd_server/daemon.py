@@ -27,12 +27,13 @@ from predictd_server.core import Core
 from predictd_server.counters import Counters
 from predictd_server.endpoint_lock import EndpointLock
 from predictd_server.engine import Engine
-from predictd_server.frontend import Frontend, new_context
+from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
 from predictd_server.loader import Loader
 from predictd_server.model_files import ModelFile
 from predictd_server.registry import Registry
 from predictd_server.settings import Settings
+from predictd_server.sockets import new_context
 from predictd_server.status_report import StatusReport
 from predictd_server.watchdog import Watchdog
 

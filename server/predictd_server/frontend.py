@@ -15,13 +15,16 @@ from time import monotonic
 
 import zmq
 
-from predictd_proto.errors import ConfigError, ServerDrainingError
+from predictd_proto.errors import ServerDrainingError
 from predictd_proto.limits import Limits
 from predictd_proto.tensors import Buffer
 from predictd_server.batch import Batch, Run
+from predictd_server.connection_events import ConnectionEvents, descriptor_of, process_of
 from predictd_server.core import Core
 from predictd_server.counters import Counters
 from predictd_server.engine import Engine
+from predictd_server.presence import Presence, is_unique
+from predictd_server.sockets import LINGER_MS, bind_router, router_socket
 
 _log = logging.getLogger(__name__)
 
@@ -31,21 +34,25 @@ _MORE = int(zmq.SNDMORE)
 _MORE_NOBLOCK = _MORE | _NOBLOCK
 _RCVMORE = int(zmq.RCVMORE)
 
-#: Messages that libzmq holds for one client in each direction; of replies beyond it the newest are lost and counted.
-MOST_UNREAD = 128
-
 #: Messages taken in before a batch gets its turn, so that a flood can't keep the engine idle.
 MOST_RECEIVES = 256
 
 #: An idle pump turns this often, to show that it lives and to see that it is to drain.
 IDLE_TURN_MS = 200
 
-#: What was sent has this long to leave after the socket is closed.
-LINGER_MS = 1000
-
 #: The socket stays open for this long after the drain: a client's libzmq throws away what its caller has not read
 #: yet when it sees the connection end, the reply with it.
 GRACE_S = 0.5
+
+#: While requests come without a pause, the pump looks this often at who has left.
+LOOK_S = 0.05
+
+#: Before a client is forgotten, what it sent before it left is taken in: so many times `MOST_RECEIVES` at most.
+MOST_ROUNDS = 4
+
+#: Whose work was released is logged this often at most; in between only where debugging is on.
+LOG_S = 1.0
+MOST_NAMED = 5
 
 
 class Frontend:
@@ -77,6 +84,11 @@ class Frontend:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = router_socket(context, limits)
         self._socket.setsockopt(zmq.RCVTIMEO, IDLE_TURN_MS)
+        self._events = ConnectionEvents(context, self._socket)
+        self._presence = Presence()
+        self._is_blind = False
+        self._look_s = 0.0
+        self._log_s = 0.0
         self._most_frames = limits.max_tensors + 1
         self._drain_until_s: float | None = None
         self._thread: threading.Thread | None = None
@@ -120,11 +132,14 @@ class Frontend:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake_reader, zmq.POLLIN)
+        poller.register(self._events.socket, zmq.POLLIN)
         try:
             waiting = _NOBLOCK
             while not self._is_drained(core, engine):
                 self.beat_s = monotonic()
                 has_received = self._receive(core, waiting)
+                if self.beat_s >= self._look_s:
+                    self._see_off(core)
                 has_run = self._turn_engine(core, engine)
                 self._send(core)
                 waiting = _NOBLOCK
@@ -132,6 +147,7 @@ class Frontend:
                     waiting = self._wait(poller, core, engine)
             self._refuse_until(core, monotonic() + GRACE_S)
         finally:
+            self._events.close()
             self._socket.close(LINGER_MS)
 
     def _refuse_until(self, core: Core, end_s: float) -> None:
@@ -142,14 +158,14 @@ class Frontend:
 
     def _receive(self, core: Core, waiting: int) -> bool:
         """Take in what has arrived; return whether anything had. `waiting` is 0 to wait for the first message."""
-        receive, option = self._socket.recv, self._socket.get
+        receive, option, known = self._socket.recv, self._socket.get, self._presence.known
         for count in range(MOST_RECEIVES):
             try:
                 peer = receive(_NOBLOCK if count else waiting)
             except zmq.Again:
                 return count > 0
             # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
-            frames: list[Buffer] = []
+            frames: list[Buffer] = [] if peer in known else self._meet(peer)
             while option(_RCVMORE):
                 frame = receive() if not frames else self._socket.recv(copy=False).buffer
                 # One too many is enough for the core to refuse the message; the rest of it is not kept.
@@ -161,6 +177,42 @@ class Frontend:
                 _log.exception("internal error while taking a message in")
                 core.fail_message(peer, frames)
         return True
+
+    def _meet(self, peer: bytes) -> list[Buffer]:
+        """Note whose a connection is by the first frame of a message that came over it; return what was received."""
+        if self._is_blind or not is_unique(peer) or not self._socket.get(_RCVMORE):
+            return []
+        frame = self._socket.recv(copy=False)
+        descriptor = descriptor_of(frame)
+        if descriptor is None:
+            self._is_blind = True
+            _log.warning("this libzmq does not tell connections apart: a vanished client's work waits for its deadline")
+        else:
+            # In this order: see `Presence`.
+            self._events.read(self._presence)
+            self._presence.meet(peer, descriptor, process_of(frame))
+            if self._presence.has_left:
+                self._look_s = 0.0
+        return [frame.bytes]
+
+    def _see_off(self, core: Core) -> None:
+        """Release what those have queued who have left."""
+        self._look_s = self.beat_s + LOOK_S
+        self._events.read(self._presence)
+        if not self._presence.has_left:
+            return
+        # What they sent before they left is in the socket by now, a cancel perhaps: it comes first.
+        for _ in range(MOST_ROUNDS):
+            if not self._receive(core, _NOBLOCK):
+                break
+        left = self._presence.take_left()
+        released = [f"{count} of {who}" for peer, who in left.items() if (count := core.forget(peer))]
+        if released:
+            level = logging.INFO if self.beat_s >= self._log_s else logging.DEBUG
+            self._log_s = self.beat_s + LOG_S
+            more = f" and of {len(released) - MOST_NAMED} more" if len(released) > MOST_NAMED else ""
+            text = ", ".join(released[:MOST_NAMED]) + more
+            _log.log(level, "clients that are gone had requests in the queue, which were released: %s", text)
 
     def _turn_engine(self, core: Core, engine: Engine) -> bool:
         """Collect what is done and run what waits; return whether anything was run to its end."""
@@ -212,6 +264,8 @@ class Frontend:
         for source, _ in poller.poll(int(timeout_ms)):
             if source == self._wake_reader:
                 os.read(self._wake_reader, 4096)
+            elif source is self._events.socket:
+                self._look_s = 0.0
         return _NOBLOCK
 
     def _is_drained(self, core: Core, engine: Engine) -> bool:
@@ -222,38 +276,3 @@ class Frontend:
             text = "the server shut down before this request's turn came; try again when it is back"
             core.abandon(ServerDrainingError(text))
         return core.open_requests == 0 and not core.replies
-
-
-def new_context() -> zmq.Context[zmq.Socket[bytes]]:
-    """Return the process's one zmq context."""
-    return zmq.Context()
-
-
-def router_socket(context: zmq.Context[zmq.Socket[bytes]], limits: Limits) -> zmq.Socket[bytes]:
-    """Return a ROUTER socket with the options that both sockets need."""
-    router = context.socket(zmq.ROUTER)
-    router.setsockopt(zmq.LINGER, LINGER_MS)
-    # A reply to a client that has gone is an error that can be counted, not a silent drop.
-    router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    # Messages, per client: what a client that does not read, or sends without end, can make libzmq hold.
-    router.setsockopt(zmq.SNDHWM, MOST_UNREAD)
-    router.setsockopt(zmq.RCVHWM, MOST_UNREAD)
-    # Counts single frames; the sender of a larger one is disconnected before anything is allocated for it.
-    router.setsockopt(zmq.MAXMSGSIZE, max(limits.max_request_bytes, limits.max_header_bytes))
-    return router
-
-
-def bind_router(router: zmq.Socket[bytes], endpoint: str) -> None:
-    """Bind a socket; an ipc socket's file is for the owner alone.
-
-    Raises:
-        ConfigError: The endpoint can't be bound.
-    """
-    before = os.umask(0o177)
-    try:
-        router.bind(endpoint)
-    except zmq.ZMQError as error:
-        text = f"endpoint {endpoint}: can't listen there: {error.strerror}; choose another one with --endpoint"
-        raise ConfigError(text) from error
-    finally:
-        os.umask(before)

@@ -20,11 +20,6 @@ from predictd.wording import seconds_text
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from predictd.catalogue import Key, Plan
-    from predictd.routed_call import RoutedCall
-    from predictd_proto.errors import RetryableError
-    from predictd_proto.limits import Limits
-    from predictd_proto.messages import PredictResponse
     from predictd_proto.metadata import ModelMetadata
     from predictd_proto.status import ServerStatus
 
@@ -213,28 +208,6 @@ class Client:
         """
         deadline = Deadline(check_timeout_ms("timeout_s * 1000", timeout_s * 1000))
         return wait_until_ready(self.asking, model, deadline, sleep=sleep)
-
-    # For `chunks.py` and its like, until they ask by `asking` themselves.
-
-    def ask(self, question: Question, deadline: Deadline) -> tuple[PredictResponse, Plan]:
-        """Ask and return the answer."""
-        return self.asking.ask(question, deadline)
-
-    def plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
-        """Return how a signature is called."""
-        return self.asking.plan(key, deadline)
-
-    def deadline(self, timeout_ms: float | None) -> Deadline:
-        """Return the deadline of a call that begins now."""
-        return self.asking.deadline(timeout_ms)
-
-    def begin(self, question: Question, deadline: Deadline) -> RoutedCall:
-        """Send a question without waiting for its answer."""
-        return self.asking.begin(question, deadline)
-
-    def ask_again(self, question: Question, error: RetryableError, deadline: Deadline) -> tuple[PredictResponse, Plan]:
-        """Raise the error: repeating is the routed call's own."""
-        raise error
 
 
 def _rebuild(

@@ -31,7 +31,7 @@ def combined(errors: Mapping[Link, PredictdError]) -> PredictdError:
         return next(iter(errors.values()))
     telling = min(errors.values(), key=_rank)
     reasons = "; ".join(_reason(link, error) for link, error in errors.items())
-    text = f"none of {len(errors)} endpoints answered. {reasons}"
+    text = f"{len(errors)} endpoints failed: {reasons}"
     detail = {**telling.detail, "endpoints": {str(link.endpoint): error.code for link, error in errors.items()}}
     waits_ms = [error.retry_after_ms for error in errors.values() if error.retry_after_ms is not None]
     if waits_ms:

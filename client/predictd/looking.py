@@ -13,6 +13,7 @@ from predictd.catalogue import choose_version, unknown_model
 from predictd.deadline import Deadline
 from predictd.wording import restated, seconds_text
 from predictd_proto.errors import (
+    DeadlineExceededError,
     ModelNotFoundError,
     ModelNotReadyError,
     PredictdError,
@@ -24,6 +25,9 @@ from predictd_proto.status import ServerStatus
 
 #: Between two looks at a server that is not ready yet.
 _READY_PAUSE_MS = 100
+
+#: A look with so much time reaches every server that is there.
+_FULL_LOOK_MS = 1_000
 
 
 def served_models(asking: Asking, model: str | None, deadline: Deadline) -> tuple[ModelMetadata, ...]:
@@ -58,12 +62,18 @@ def wait_until_ready(
     Raises:
         PredictdError: None was ready in time, or waiting is in vain.
     """
+    reason: PredictdError | None = None
     while True:
+        look_ms = deadline.remaining_ms
         try:
             return asking.any_ready(lambda status: _checked_ready(status, model), deadline)
-        except RetryableError as error:
+        except (RetryableError, DeadlineExceededError) as error:
+            # A last look in a hurry reaches nobody, whoever is there: the one before it knew better.
+            is_telling = look_ms >= _FULL_LOOK_MS or not isinstance(error, ServerUnavailableError)
+            if reason is None or (is_telling and isinstance(error, RetryableError)):
+                reason = error
             if deadline.remaining_ms <= _READY_PAUSE_MS:
-                raise _not_ready_in_time(error, deadline) from error
+                raise _not_ready_in_time(reason, deadline) from error
         (sleep or time.sleep)(_READY_PAUSE_MS / 1000)
 
 
@@ -82,7 +92,7 @@ def _checked_ready(status: ServerStatus, model: str | None) -> ServerStatus:
     return status
 
 
-def _not_ready_in_time(error: RetryableError, deadline: Deadline) -> PredictdError:
-    if isinstance(error, ServerUnavailableError):
+def _not_ready_in_time(error: PredictdError, deadline: Deadline) -> PredictdError:
+    if not isinstance(error, RetryableError) or isinstance(error, ServerUnavailableError):
         return error
     return restated(error, f"not ready within {seconds_text(deadline.waited_ms)}: {error.message}")

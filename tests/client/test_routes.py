@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections import Counter
@@ -29,6 +28,7 @@ from predictd_proto.errors import (
     TensorMismatchError,
 )
 from predictd_proto.messages import Receipt
+from tests.client.fake_process import run_program
 
 GONE, BUSY = ServerUnavailableError("gone"), OverloadedError("busy")
 
@@ -300,15 +300,20 @@ def test_those_tried_are_passed_over_as_long_as_there_are_others() -> None:
 
 
 def test_a_child_process_begins_with_a_view_of_its_own() -> None:
-    clock = Clock(2)
-    clock.routes.failed(clock.links[0], GONE)
-    clock.routes.began(clock.links[1], "the parent's")
-    pid = os.fork()
-    if pid == 0:
-        seen = set(clock.chosen(100)) == {0, 1}
-        os._exit(0 if seen else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert clock.chosen(20) == {1: 20}
+    program = """
+import os
+from tests.client.test_routes import GONE, Clock
+clock = Clock(2)
+clock.routes.failed(clock.links[0], GONE)
+clock.routes.began(clock.links[1], "the parent's")
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if set(clock.chosen(100)) == {0, 1} else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert clock.chosen(20) == {1: 20}
+"""
+    ran = run_program(program)
+    assert ran.returncode == 0, ran.stderr
 
 
 ERRORS = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from predictd.request_kinds import RequestKinds
 from predictd_proto.errors import (
     ModelLoadError,
     ModelNotFoundError,
@@ -18,6 +19,8 @@ from predictd_proto.errors import (
     SignatureNotFoundError,
     VersionNotFoundError,
 )
+from predictd_proto.known_replies import KnownReply
+from predictd_proto.messages import PredictResponse
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_proto.structures import fill_structure
 from predictd_proto.tensors import Tensor
@@ -32,18 +35,40 @@ class Plan:
         metadata: The model version.
         spec: The signature.
         label: Both, for error texts.
+        kinds: What was found out about requests for it.
     """
 
-    __slots__ = ("_single_output", "label", "metadata", "spec")
+    __slots__ = ("_single_output", "kinds", "label", "metadata", "spec")
 
     def __init__(self, metadata: ModelMetadata, spec: SignatureSpec) -> None:
         self.metadata = metadata
         self.spec = spec
+        self.kinds = RequestKinds()
         self.label = f"model {metadata.name!r} version {metadata.version}"
         if spec.name != metadata.default_signature:
             self.label += f" signature {spec.name!r}"
         structure = spec.output_structure
         self._single_output = structure if isinstance(structure, str) else None
+
+    def reads(self, answer: PredictResponse) -> bool:
+        """Whether an answer is by this version and has the signature's outputs."""
+        if type(answer) is KnownReply:
+            kind = answer.kind
+            if kind.resolved is self:
+                return True
+            if kind.version != self.metadata.version or not self.fits(answer.tensors):
+                return False
+            kind.resolved = self
+            return True
+        return answer.receipt.version == self.metadata.version and self.fits(answer.tensors)
+
+    def outputs_of(self, answer: PredictResponse) -> Any:
+        """Return an answer's outputs, nested as the signature says, as arrays that own their memory."""
+        if type(answer) is not KnownReply:
+            return self.outputs(answer.tensors)
+        if self._single_output is not None:
+            return answer.kind.only_array(answer.frame)
+        return fill_structure(self.spec.output_structure, answer.kind.arrays(answer.frame))
 
     def fits(self, tensors: Sequence[Tensor]) -> bool:
         """Whether these are the signature's outputs, by name."""

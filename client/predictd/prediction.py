@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from predictd.catalogue import Plan
+from predictd_proto.known_replies import Fields, KnownReply, ReplyKind
 from predictd_proto.messages import PredictResponse, Receipt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+UnmadeReceipt = tuple[ReplyKind, Fields]
 
 
 class Prediction:
@@ -25,14 +28,27 @@ class Prediction:
         receipt: What the server did: the version that answered, the time spent and the batch it was part of.
     """
 
-    __slots__ = ("outputs", "receipt")
+    __slots__ = ("_receipt", "outputs")
 
     outputs: Any
-    receipt: Receipt
 
-    def __init__(self, outputs: Any, receipt: Receipt) -> None:
+    def __init__(self, outputs: Any, receipt: Receipt | UnmadeReceipt) -> None:
         self.outputs = outputs
-        self.receipt = receipt
+        self._receipt = receipt
+
+    @property
+    def receipt(self) -> Receipt:
+        """What the server did."""
+        receipt = self._receipt
+        if isinstance(receipt, Receipt):
+            return receipt
+        # Most callers never look, and making one takes longer than making the outputs.
+        kind, fields = receipt
+        made = self._receipt = kind.receipt(fields)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Prediction, (self.outputs, self.receipt))
 
     def __repr__(self) -> str:
         receipt = self.receipt
@@ -52,6 +68,8 @@ def prediction_of(answer: PredictResponse, plan: Plan) -> Prediction:
         answer: The server's.
         plan: The one that reads it: its outputs fit.
     """
+    if type(answer) is KnownReply:
+        return Prediction(plan.outputs_of(answer), (answer.kind, answer.fields))
     return Prediction(plan.outputs(answer.tensors), answer.receipt)
 
 

@@ -16,9 +16,13 @@ from predictd.structure_match import match_inputs
 from predictd.wording import restated
 from predictd_proto.errors import RemoteProtocolError, RequestTooLargeError, TensorMismatchError
 from predictd_proto.frames import check_size, encode
+from predictd_proto.known_replies import KnownReplies
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, PredictRequest, PredictResponse
 from predictd_proto.tensors import Buffer, Tensor
+
+#: What the replies of all servers share: bytes that passed every check are as good from one as from another.
+_known_replies = KnownReplies()
 
 _ADVICE = "Send fewer rows at a time (RemoteModel.predict does that by itself), or raise the limit on the server"
 
@@ -78,6 +82,9 @@ def request_frames(
         RequestTooLargeError: The request is over one of the limits.
         LocalProtocolError: A field is no value that can travel.
     """
+    frame = plan.kinds.frame(question, limits, request_id, remaining_ms)
+    if frame is not None:
+        return [frame]
     tensors = _fitted(plan, question)
     _check_tensors(limits, tensors)
     caller_class, traceparent, task_id = question.caller
@@ -94,6 +101,7 @@ def request_frames(
     )
     frames = encode(request)
     check_size(frames, limits)
+    plan.kinds.remember(question, request, limits)
     return frames
 
 
@@ -108,8 +116,17 @@ def answer_of(frames: list[Buffer], address: str) -> PredictResponse | ErrorResp
         RemoteProtocolError: They hold no answer.
         ProtocolVersionError: They are of a version that isn't spoken here.
     """
+    first = frames[0] if len(frames) == 1 else None
+    if type(first) is bytes:
+        known = _known_replies.recognise(first)
+        if known is not None:
+            return known
     message = read_message(frames, address)
-    if isinstance(message, (PredictResponse, ErrorResponse)):
+    if type(message) is PredictResponse:
+        if type(first) is bytes:
+            _known_replies.remember(first, message)
+        return message
+    if isinstance(message, ErrorResponse):
         return message
     text = f"server at {address}: expected an answer, got a {type(message).__name__}"
     raise RemoteProtocolError(text)

@@ -6,6 +6,7 @@ Errors end as one readable line on standard error and an exit code, never as a t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -63,9 +64,11 @@ def _endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     return click.option(
         "--endpoint",
+        "endpoints",
         metavar="URL",
-        default=None,
-        help="ipc:///absolute/path or tcp://host:port.  [default: $PREDICTD_ENDPOINT, else your own socket]",
+        multiple=True,
+        help="ipc:///absolute/path or tcp://host:port; several with commas or by repeating it.  "
+        "[default: $PREDICTD_ENDPOINT, else your own socket]",
     )(command)
 
 
@@ -85,9 +88,10 @@ def _exit_code(error: PredictdError) -> int:
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
 
 
-def _client(endpoint: str | None, timeout_ms: float) -> Client:
+def _client(endpoints: tuple[str, ...], timeout_ms: float) -> Client:
     check_timeout_ms("--timeout-ms", timeout_ms)
-    return Client(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=min(CONNECT_TIMEOUT_MS, timeout_ms))
+    given = ",".join(endpoints) if endpoints else None
+    return Client(given, timeout_ms=timeout_ms, connect_timeout_ms=min(CONNECT_TIMEOUT_MS, timeout_ms))
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
@@ -124,7 +128,7 @@ def main() -> None:
 def predict(
     model: str,
     source: str,
-    endpoint: str | None,
+    endpoints: tuple[str, ...],
     timeout_ms: float,
     output: str | None,
     model_version: str | None,
@@ -138,7 +142,7 @@ def predict(
     """
     inputs = read_inputs(source)
     version: int | str | None = int(model_version) if model_version and model_version.isdecimal() else model_version
-    with _client(endpoint, timeout_ms) as client:
+    with _client(endpoints, timeout_ms) as client:
         answer = client.predict(model, inputs, version=version, signature=signature, cast=True)
     if output is not None:
         write_outputs(output, answer.outputs)
@@ -155,9 +159,9 @@ def predict(
 @_endpoint_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything known of them as JSON.")
 @_readable_errors
-def models(model: str | None, endpoint: str | None, timeout_ms: float, as_json: bool) -> None:
+def models(model: str | None, endpoints: tuple[str, ...], timeout_ms: float, as_json: bool) -> None:
     """List the models that are served, or the versions of MODEL."""
-    with _client(endpoint, timeout_ms) as client:
+    with _client(endpoints, timeout_ms) as client:
         found = client.models(model)
     if as_json:
         click.echo(json.dumps([message_to_plain(metadata) for metadata in found], indent=2))
@@ -170,15 +174,46 @@ def models(model: str | None, endpoint: str | None, timeout_ms: float, as_json: 
 @click.option("--json", "as_json", is_flag=True, help="Print everything known as JSON.")
 @click.option("--wait", "wait_s", type=float, default=None, metavar="SECONDS", help="Wait until it is ready.")
 @_readable_errors
-def status(endpoint: str | None, timeout_ms: float, as_json: bool, wait_s: float | None) -> None:
+def status(endpoints: tuple[str, ...], timeout_ms: float, as_json: bool, wait_s: float | None) -> None:
     """Say how the server is: alive, responsive, ready.
 
     Ends with exit code 0 when it takes requests, so that scripts can wait for it: predictd status --wait 60
+
+    Of several servers each is shown, and one that takes requests is enough: exit code 0 if there is one, else 3 if any
+    of them answers, else that of the first.
     """
-    with _client(endpoint, timeout_ms) as client:
+    with _client(endpoints, timeout_ms) as client:
+        if len(client.endpoints) > 1:
+            sys.exit(_print_each(client, timeout_ms, as_json=as_json, wait_s=wait_s))
         found = _ready_status(client, wait_s) if wait_s is not None else client.status()
     click.echo(json.dumps(message_to_plain(found), indent=2) if as_json else status_text(found))
     sys.exit(0 if found.is_ready else NOT_READY)
+
+
+def _print_each(client: Client, timeout_ms: float, *, as_json: bool, wait_s: float | None) -> int:
+    """Print the status of each of several servers; return the exit code."""
+    if wait_s is not None:
+        with contextlib.suppress(PredictdError):  # each server's own text tells why
+            client.wait_until_ready(wait_s)
+    codes: list[int] = []
+    plain: list[Any] = []
+    for endpoint in client.endpoints:
+        with _client((endpoint,), timeout_ms) as one:
+            try:
+                found = one.status()
+            except PredictdError as error:
+                codes.append(_exit_code(error))
+                plain.append({"endpoint": endpoint, "error": {"code": error.code, "message": error.message}})
+                text = f"{click.style(endpoint, bold=True)}\n{click.style(error.message, fg='red')}"
+            else:
+                codes.append(0 if found.is_ready else NOT_READY)
+                plain.append(message_to_plain(found))
+                text = status_text(found)
+        if not as_json:
+            click.echo(f"{text}\n")
+    if as_json:
+        click.echo(json.dumps(plain, indent=2))
+    return next((code for code in (0, NOT_READY) if code in codes), codes[0])
 
 
 def _ready_status(client: Client, wait_s: float) -> ServerStatus:

@@ -245,3 +245,27 @@ def test_the_module_runs_as_the_command() -> None:
     )
     assert ran.returncode == 0
     assert ran.stdout.startswith("predictd ")
+
+
+def test_several_endpoints_are_named_with_commas_or_one_by_one(server: FakeServer, run: Run, endpoint: str) -> None:
+    nobody = f"{endpoint}.none"
+    for flags in (["--endpoint", f"{nobody}, {endpoint}"], ["--endpoint", nobody, "--endpoint", endpoint]):
+        assert run("models", "double", *flags).exit_code == 0
+        assert run("predict", "double", "-", *flags, stdin="[[1, 2, 3, 4]]").exit_code == 0
+    ran = run("models", "--endpoint", endpoint, "--endpoint", endpoint)
+    assert (ran.exit_code, "is in the list already" in ran.stderr) == (2, True)
+
+
+def test_status_shows_each_of_several_servers(server: FakeServer, run: Run, endpoint: str) -> None:
+    nobody = f"{endpoint}.none"
+    flags = ["--endpoint", f"{nobody},{endpoint}"]
+    ran = run("status", *flags)
+    assert ran.exit_code == 0
+    assert f"{nobody}\nno predictd answered at {nobody}.control" in ran.stdout
+    assert f"Endpoint    {endpoint}" in ran.stdout
+    plain = json.loads(run("status", "--json", "--wait", "30", *flags).stdout)
+    assert [item.get("state") for item in plain] == [None, "ready"]
+    assert plain[0]["error"]["code"] == "server_unavailable"
+    server.state = "loading"
+    assert run("status", *flags).exit_code == 3
+    assert run("status", "--endpoint", f"{nobody},{nobody}2").exit_code == 4

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 
 import zmq
@@ -130,6 +131,12 @@ class SocketThread:
             for socket in sockets:
                 socket.close(_LINGER_MS)
             context.destroy(_LINGER_MS)
+            if sockets:
+                # libzmq leaves them lying.
+                for path in (self._endpoint.path, self._endpoint.control_path):
+                    if path is not None:
+                        with suppress(FileNotFoundError):
+                            os.unlink(path)
             self._life = 0
             self._turned.set()
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from predictd.asking import Asking
 from predictd.deadline import Deadline, check_timeout_ms
+from predictd.future_calls import FutureCalls
 from predictd.looking import served_models, wait_until_ready
 from predictd.prediction import Prediction, prediction_of
 from predictd.request_frames import Question
 from predictd.retries import Retries
+from predictd.windows import DEFAULT_MAX_IN_FLIGHT
 from predictd.wording import seconds_text
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ DEFAULT_TIMEOUT_MS = 30_000.0
 DEFAULT_CONNECT_TIMEOUT_MS = 5_000.0
 
 
-class Client:
+class Client(FutureCalls):
     """Asks a predictd server.
 
     Making a client opens nothing: no socket, no thread, no file. It connects at its first call, in the process that
@@ -45,9 +47,11 @@ class Client:
         connect_timeout_ms: What finding the server may take of that.
         retries: How calls are repeated within their time; None for never: then no request is sent twice, but one that
             could not be sent to one of several endpoints still goes to the next.
+        max_in_flight: How many requests of `submit` and `map` are under way at once.
 
     Attributes:
         asking: How it asks; for `RemoteModel` and its like.
+        max_in_flight: As above.
 
     Raises:
         ConfigError: An argument is wrong.
@@ -60,12 +64,15 @@ class Client:
         timeout_ms: float = DEFAULT_TIMEOUT_MS,
         connect_timeout_ms: float = DEFAULT_CONNECT_TIMEOUT_MS,
         retries: Retries | None = Retries(),  # noqa: B008  (immutable)
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
     ) -> None:
-        self.asking = Asking(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
+        asking = Asking(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
+        super().__init__(asking, max_in_flight=max_in_flight)
 
     def __reduce__(self) -> tuple[Any, ...]:
         asking = self.asking
-        return (_rebuild, (asking.given, asking.timeout_ms, asking.connect_timeout_ms, asking.retries))
+        arguments = (asking.given, asking.timeout_ms, asking.connect_timeout_ms, asking.retries, self.max_in_flight)
+        return (_rebuild, arguments)
 
     def __repr__(self) -> str:
         where = ", ".join(self.asking.known_endpoints) or "default endpoint"
@@ -95,8 +102,11 @@ class Client:
         return self.asking.timeout_ms
 
     def close(self) -> None:
-        """Close the idle connections. A later call opens new ones, so this is never a mistake."""
-        self.asking.close()
+        """Close the idle connections. A later call opens new ones, so this is never a mistake.
+
+        Calls in progress on other threads go on, and so do the requests of `submit`: their thread ends after the last.
+        """
+        super().close()
 
     def predict(  # noqa: PLR0913  (each is a word on the wire)
         self,
@@ -211,6 +221,16 @@ class Client:
 
 
 def _rebuild(
-    endpoint: str | Iterable[str] | None, timeout_ms: float, connect_timeout_ms: float, retries: Retries | None
+    endpoint: str | Iterable[str] | None,
+    timeout_ms: float,
+    connect_timeout_ms: float,
+    retries: Retries | None,
+    max_in_flight: int,
 ) -> Client:
-    return Client(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
+    return Client(
+        endpoint,
+        timeout_ms=timeout_ms,
+        connect_timeout_ms=connect_timeout_ms,
+        retries=retries,
+        max_in_flight=max_in_flight,
+    )

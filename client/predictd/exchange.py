@@ -245,8 +245,9 @@ class Exchange:
         self, pending: Pending, answer: PredictResponse | None, plan: Plan | None, error: BaseException | None
     ) -> None:
         pending.answer, pending.plan, pending.error = answer, plan, error
+        on_done = pending.on_done
         self._end(pending)
-        pending.on_done(pending)
+        on_done(pending)
 
     def _end(self, pending: Pending) -> None:
         pending.is_done = True
@@ -258,4 +259,10 @@ class Exchange:
         for alarm in pending.alarms:
             self._alarms.drop(alarm)
         pending.alarms = ()
+        # Nothing that is still held by whoever waits shall hold on to them, or to large arrays.
+        pending.on_done = _nobody
         pending.question.inputs = None
+
+
+def _nobody(pending: Pending) -> None:
+    """Where the result of a request goes that is over."""

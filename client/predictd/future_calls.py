@@ -1,0 +1,202 @@
+"""Future calls: `submit` and `map`, the calls of a client that don't wait for each answer.
+
+Owns which dispatcher takes them: one for each process, made at first use. Any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any
+
+from predictd.process import Process, set_aside, this_process
+from predictd.request_frames import Question
+from predictd.windows import DEFAULT_WINDOW, check_count
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+
+    from predictd.asking import Asking
+    from predictd.dispatcher import Dispatcher
+    from predictd.prediction import Prediction
+
+
+class FutureCalls:
+    """What `Client` has of them.
+
+    Args:
+        asking: How the client asks.
+        max_in_flight: How many requests are worked on at once.
+
+    Attributes:
+        asking: Likewise.
+        max_in_flight: Likewise.
+
+    Raises:
+        ConfigError: An argument is wrong.
+    """
+
+    def __init__(self, asking: Asking, *, max_in_flight: int) -> None:
+        self.asking = asking
+        self.max_in_flight = check_count("max_in_flight", max_in_flight)
+        self._dispatchers: dict[Process, Dispatcher] = {}
+        self._locks: dict[Process, AbstractContextManager[object]] = {}
+
+    def __del__(self) -> None:
+        # The threads don't hold on to the client: what was submitted is finished, and then they end.
+        for process, dispatcher in getattr(self, "_dispatchers", {}).items():
+            if process is this_process():
+                dispatcher.end()
+            else:
+                set_aside(dispatcher)
+
+    def submit(  # noqa: PLR0913  (each is a word on the wire)
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: int | str | None = None,
+        signature: str | None = None,
+        timeout_ms: float | None = None,
+        cast: bool = False,
+        caller_class: str = "",
+        traceparent: str = "",
+        task_id: str = "",
+    ) -> Future[Prediction]:
+        """Run a model on some rows and return at once, with a future.
+
+        At most `max_in_flight` requests of the client are under way: beyond that `submit` waits, within the call's own
+        time. One background thread per client and process serves them all; it is made at the first call, ends when the
+        client is closed or collected and all futures are done, and never keeps a program from ending. A child process
+        makes its own; its parent's futures are completed in the parent only.
+
+        `future.cancel()` works until the answer has come, and tells the server. Callbacks (`add_done_callback`) run on
+        the background thread: keep them short, and don't wait for another future in one.
+
+        Args:
+            model: The model's name.
+            inputs: What `predict` takes. They are read on the background thread, and again when the request is
+                repeated: leave them unchanged until the future is done.
+            version: As in `predict`, like all that follow.
+            signature: Likewise.
+            timeout_ms: What it may take from now on, waiting for its turn included, in milliseconds.
+            cast: Likewise.
+            caller_class: Likewise.
+            traceparent: Likewise.
+            task_id: Likewise.
+
+        Returns:
+            A future with what `predict` returns or raises, for wrong inputs too.
+
+        Raises:
+            DeadlineExceededError: There was no place among the requests under way until the time was up.
+            ConfigError: `timeout_ms` is no time-out.
+        """
+        caller = (caller_class, traceparent, task_id)
+        deadline = self.asking.deadline(timeout_ms)
+        while True:
+            question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
+            future = self._dispatcher().submit(question, deadline)
+            if future is not None:
+                return future
+
+    def map(  # noqa: PLR0913  (as `submit`)
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        window: int = DEFAULT_WINDOW,
+        version: int | str | None = None,
+        signature: str | None = None,
+        timeout_ms: float | None = None,
+        cast: bool = False,
+        caller_class: str = "",
+        traceparent: str = "",
+        task_id: str = "",
+    ) -> Generator[Prediction, None, None]:
+        """Run a model on one input after the other, several of them in flight, and yield the answers in order.
+
+            for prediction in client.map("digits", batches):
+                ...
+
+        Inputs are taken one by one as there is room, so they may be endless. When the loop over the answers is left,
+        by `break` or by an error, what is in flight is cancelled.
+
+        Args:
+            model: The model's name.
+            inputs: What `predict` takes, again and again. Each is left unchanged until its answer is here.
+            window: How many are in flight at most, answers that wait to be taken included.
+            version: As in `predict`, like all that follow.
+            signature: Likewise.
+            timeout_ms: What each of them may take, in milliseconds.
+            cast: Likewise.
+            caller_class: Likewise.
+            traceparent: Likewise.
+            task_id: Likewise.
+
+        Raises:
+            PredictdError: One of them failed: those before it were yielded, those after it are cancelled.
+            ConfigError: `window` is no number of requests.
+        """
+        check_count("window", window)
+        words = {
+            "version": version,
+            "signature": signature,
+            "timeout_ms": timeout_ms,
+            "cast": cast,
+            "caller_class": caller_class,
+            "traceparent": traceparent,
+            "task_id": task_id,
+        }
+        return self._mapped(model, inputs, window, words)
+
+    def _mapped(
+        self, model: str, inputs: Iterable[Any], window: int, words: dict[str, Any]
+    ) -> Generator[Prediction, None, None]:
+        under_way: deque[Future[Prediction]] = deque()
+        source = iter(inputs)
+        try:
+            while True:
+                # What is done is handed out before the next input is asked for: that may take its time.
+                while under_way and (len(under_way) >= window or under_way[0].done()):
+                    yield under_way.popleft().result()
+                item = next(source, self)
+                if item is self:
+                    break
+                under_way.append(self.submit(model, item, **words))
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    def close(self) -> None:
+        """Close the idle connections, and end the background thread when all that was submitted is done."""
+        with self._lock():
+            dispatcher = self._dispatchers.pop(this_process(), None)
+        if dispatcher is not None:
+            dispatcher.close()
+        self.asking.close()
+
+    def _dispatcher(self) -> Dispatcher:
+        dispatcher = self._dispatchers.get(this_process())
+        if dispatcher is not None and not dispatcher.is_ending:
+            return dispatcher
+        # Not at import: what futures need takes as long to import as the whole of this package.
+        from predictd.dispatcher import Dispatcher
+
+        with self._lock():
+            dispatcher = self._dispatchers.get(this_process())
+            if dispatcher is None or dispatcher.is_ending:
+                asking = self.asking
+                dispatcher = Dispatcher(asking.routes, retries=asking.retries, max_in_flight=self.max_in_flight)
+                self._dispatchers[this_process()] = dispatcher
+        return dispatcher
+
+    def _lock(self) -> AbstractContextManager[object]:
+        """Return this process's lock: one that was held during a fork stays locked in the child."""
+        process = this_process()
+        lock = self._locks.get(process)
+        return lock if lock is not None else self._locks.setdefault(process, threading.RLock())

@@ -67,7 +67,7 @@ class Plan:
         if type(answer) is not KnownReply:
             return self.outputs(answer.tensors)
         if self._single_output is not None:
-            return answer.kind.only_array(answer.frame)
+            return answer.kind.first_array(answer.frame)
         return fill_structure(self.spec.output_structure, answer.kind.arrays(answer.frame))
 
     def fits(self, tensors: Sequence[Tensor]) -> bool:

@@ -56,12 +56,27 @@ class ReplyKind:
         response: Any of them, already checked.
 
     Attributes:
+        head: The bytes between the numbers and the first output's data.
+        is_single: Whether there is only one output.
         size: Length of a frame.
         version: The model version that answers.
         resolved: Whatever the holder has worked out for this kind.
     """
 
-    __slots__ = ("_closed_by", "_constants", "_head", "_model", "_only", "_outputs", "resolved", "size", "version")
+    __slots__ = (
+        "_closed_by",
+        "_constants",
+        "_dtype",
+        "_model",
+        "_outputs",
+        "_shape",
+        "_start",
+        "head",
+        "is_single",
+        "resolved",
+        "size",
+        "version",
+    )
 
     def __init__(self, response: PredictResponse) -> None:
         receipt = response.receipt
@@ -71,7 +86,7 @@ class ReplyKind:
         self.resolved: Any = None
         template = ReplyTemplate(receipt.model, receipt.version, response.tensors)
         pieces = (closed_by_fact(receipt.closed_by) + template.first, *template.between)
-        self._head = pieces[0]
+        self.head = pieces[0]
         self._constants: list[tuple[bytes, int]] = []
         self._outputs: list[_Output] = []
         end = HEAD.size
@@ -81,23 +96,23 @@ class ReplyKind:
             end = start + len(tensor.data)
             numpy_dtype = NUMPY_DTYPES[tensor.dtype]
             self._outputs.append(_Output(tensor.name, tensor.dtype, tensor.shape, numpy_dtype, start, end))
-        self._only = self._outputs[0] if len(self._outputs) == 1 else None
+        # Looked up once: this one is on the path of every request.
+        first = self._outputs[0]
+        self._shape, self._dtype, self._start = first.shape, first.numpy_dtype, first.start
+        self.is_single = len(self._outputs) == 1
         self.size = end
 
-    def matches(self, frame: bytes) -> bool:
-        """Whether a frame of this kind's length has its constants behind the numbers."""
-        if not frame.startswith(self._head, HEAD.size):
-            return False
-        return self._only is not None or all(frame.startswith(piece, place) for piece, place in self._constants)
+    def has_constants(self, frame: bytes) -> bool:
+        """Whether a frame of this kind's length has all its constants behind the numbers."""
+        return all(frame.startswith(piece, place) for piece, place in self._constants)
 
     def arrays(self, frame: bytes) -> dict[str, NDArray[Any]]:
         """Return a frame's outputs by name, as arrays that own their memory."""
         return {output.name: output.array(frame) for output in self._outputs}
 
-    def only_array(self, frame: bytes) -> NDArray[Any] | None:
-        """Return a frame's output as an array that owns its memory; None where there are several."""
-        only = self._only
-        return None if only is None else np.ndarray(only.shape, only.numpy_dtype, frame, only.start).copy()
+    def first_array(self, frame: bytes) -> NDArray[Any]:
+        """Return a frame's first output as an array that owns its memory."""
+        return np.ndarray(self._shape, self._dtype, frame, self._start).copy()
 
     def tensors(self, frame: bytes) -> tuple[Tensor, ...]:
         """Return a frame's outputs."""
@@ -138,16 +153,13 @@ class KnownReply(PredictResponse):
 
     # The fields of a response are frozen by Python code, which would cost more than all of this.
     __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
 
     def __init__(self, kind: ReplyKind, frame: bytes, fields: Fields) -> None:
+        self.id: int = fields[1]
         self.kind = kind
         self.frame = frame
         self.fields = fields
-
-    @property
-    def id(self) -> int:
-        """The request's id."""
-        return int(self.fields[1])
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -174,14 +186,13 @@ class KnownReplies:
         fields = HEAD.unpack_from(frame)
         if fields[::2] != HEAD_CONSTANTS or fields[1] > MAX_ID:
             return None
-        # Written out: a NaN fails each comparison, and infinity the second.
-        _, _, _, queue, _, assemble, _, execute, _, split, *_ = fields
-        if not (0.0 <= queue < _INFINITY and 0.0 <= assemble < _INFINITY):
+        # Four durations: a NaN fails every comparison, an infinite one makes the sum so.
+        if not (fields[3] >= 0.0 <= fields[5] and fields[7] >= 0.0 <= fields[9]):
             return None
-        if not (0.0 <= execute < _INFINITY and 0.0 <= split < _INFINITY):
+        if not fields[3] + fields[5] + fields[7] + fields[9] < _INFINITY:
             return None
         for kind in kinds:
-            if kind.matches(frame):
+            if frame.startswith(kind.head, HEAD.size) and (kind.is_single or kind.has_constants(frame)):
                 return KnownReply(kind, frame, fields)
         return None
 
@@ -193,7 +204,7 @@ class KnownReplies:
             return
         kind = ReplyKind(response)
         # Where any byte but a number's or the data's is other than from a template, it could be read in two ways.
-        if kind.size != len(frame) or not kind.matches(frame):
+        if kind.size != len(frame) or not kind.has_constants(frame):
             return
         if len(self._kinds) >= MAX_SIZES:
             self._kinds.clear()

@@ -39,7 +39,16 @@ class Channel:
         is_to_be_read: Whether it is on its exchange's list of those to read next.
     """
 
-    __slots__ = ("_next_id", "_unread_from", "connection", "is_open", "is_to_be_read", "line", "waiting")
+    __slots__ = (
+        "_is_retired",
+        "_next_id",
+        "_unread_from",
+        "connection",
+        "is_open",
+        "is_to_be_read",
+        "line",
+        "waiting",
+    )
 
     def __init__(self, connection: Connection, line: Line) -> None:
         self.connection = connection
@@ -47,12 +56,13 @@ class Channel:
         self.waiting: dict[int, Pending] = {}
         self.is_open = True
         self.is_to_be_read = False
+        self._is_retired = False
         self._next_id = self._unread_from = connection.next_id()
 
     @property
     def is_worn(self) -> bool:
-        """Whether so much was sent since the newest answered request that nothing more should be."""
-        return self._next_id - self._unread_from >= MOST_UNREAD
+        """Whether nothing more should be sent: it is retired, or so much was since the newest answered request."""
+        return self._is_retired or self._next_id - self._unread_from >= MOST_UNREAD
 
     @property
     def has_room(self) -> bool:
@@ -76,6 +86,10 @@ class Channel:
         pending.request_id = request_id
         pending.channel = self
         self.waiting[request_id] = pending
+
+    def retire(self) -> None:
+        """Take no more requests; those in flight may still be answered."""
+        self._is_retired = True
 
     def take(self, request_id: int) -> Pending | None:
         """Return the request that an answer is for; None for one that was given up."""

@@ -302,7 +302,13 @@ class Line:
                 self._outcomes.failed(pending, own_error(error))
 
     def _lose(self, channel: Channel) -> None:
-        for pending in self._drop(channel):
+        left = self._drop(channel)
+        # The others' end shows a moment later: a request that is sent again must not be lost to the same server twice.
+        for other in self.channels:
+            if other.connection.greeting.server_id == channel.connection.greeting.server_id:
+                other.retire()
+                self._outcomes.look_at(other)
+        for pending in left:
             error = lost(pending.question.model, self.link.endpoint, pending.deadline.waited_ms, was_sent=True)
             self._outcomes.failed(pending, error)
 

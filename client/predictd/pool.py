@@ -21,7 +21,7 @@ class Pool:
 
     Attributes:
         process: The process it belongs to.
-        server_id: The server that the newest connection reached.
+        server_id: The server that the newest connection reached; "" once it was lost.
         limits: What that server takes in one request.
     """
 
@@ -58,6 +58,11 @@ class Pool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next call, or end it where its state is unknown."""
         if connection.pending_id is not None:
+            # One that was lost while it was used takes the others along: their end shows a moment later, and a request
+            # that is sent again must not be lost a second time to the same server.
+            if connection.process is this_process() and not connection.is_connected:
+                self.server_id = ""
+                self.close_idle()
             connection.abandon()
         elif len(self._idle) >= MOST_IDLE or connection.greeting.server_id != self.server_id:
             connection.close()

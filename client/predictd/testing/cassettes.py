@@ -58,15 +58,15 @@ class CassetteServer(FakeServer):
             # A model that is not there, or not ready, is told as any server tells it.
             self.models.find(request)
             raise self.recording.unknown(request, self._name)
+        answer: PredictResponse | PredictdError
         try:
             answer = self._upstream.ask(request)
         except RetryableError:
             raise  # a moment's trouble is nothing to remember
         except PredictdError as error:
-            self.recording.add(request, error)
-            raise
-        self.recording.add(request, answer)
-        return answer
+            answer = error
+        # With the receipt of a replay, or large inputs would be cut into other requests then.
+        return response_of(request, self.recording.add(request, answer))
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def record(
     """Pass every request on to a real daemon for the length of a block, and keep what it answers in a file.
 
     The file is written when the block has ended well: a test that failed leaves it as it was. Retryable errors are
-    passed on, but not kept.
+    passed on, but not kept. A question that was asked before is answered from the file, and receipts are a fake's.
 
     Args:
         path: The file, `calls.predictd` for instance; it belongs into version control.

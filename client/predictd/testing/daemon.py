@@ -18,7 +18,7 @@ from predictd.testing.monitor import Monitor
 from predictd.testing.presence import Presence
 from predictd.testing.request_log import DEFAULT_WAIT_S, RequestLog, SeenRequest
 from predictd.testing.shelf import Shelf, check_tensors
-from predictd.testing.turn import Reply, Turn
+from predictd.testing.turn import Reply, Turn, fake_receipt
 from predictd_proto.errors import InternalServerError, PredictdError, PredictionError, RemoteProtocolError
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import DEFAULT_LIMITS, Limits
@@ -31,7 +31,6 @@ from predictd_proto.messages import (
     MetadataResponse,
     PredictRequest,
     PredictResponse,
-    Receipt,
     StatusRequest,
     StatusResponse,
     Welcome,
@@ -276,7 +275,7 @@ class FakeServer:
         except Exception as error:  # the model raised, as it may in the daemon
             text = f"{label}: its answer raised {type(error).__name__}: {error}"
             raise PredictionError(text) from error
-        receipt = Receipt(model=metadata.name, version=metadata.version, batch_rows=rows)
+        receipt = fake_receipt(metadata.name, metadata.version, rows)
         return PredictResponse(id=request.id, tensors=tensors, receipt=receipt)
 
     def _seen(self, request: PredictRequest) -> SeenRequest:

@@ -92,6 +92,11 @@ class FakeProcess:
         """
         return self._running().pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, negative for a signal's number; None while it runs."""
+        return self._running().poll()
+
     def restart(self) -> None:
         """Start the process again at the same endpoint, killing the one that runs; it serves when this returns.
 

@@ -25,9 +25,10 @@ from typing import Any
 
 import msgpack
 
+from predictd.testing.turn import fake_receipt
 from predictd_proto.errors import ConfigError, InvalidRequestError, PredictdError, error_from_code
 from predictd_proto.limits import DEFAULT_LIMITS, Limits
-from predictd_proto.messages import PredictRequest, PredictResponse, Receipt
+from predictd_proto.messages import PredictRequest, PredictResponse
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.plain import from_plain, to_plain
 from predictd_proto.tensors import Tensor, check_data
@@ -75,13 +76,13 @@ class Recording:
     limits: Limits = DEFAULT_LIMITS
     calls: dict[bytes, Call] = field(default_factory=dict)
 
-    def add(self, request: PredictRequest, answer: PredictResponse | PredictdError) -> None:
-        """Keep a request and its answer; of several answers to one question the first is kept."""
+    def add(self, request: PredictRequest, answer: PredictResponse | PredictdError) -> Call:
+        """Keep a request and its answer, and return what is kept: of several answers to one question the first."""
         error = answer if isinstance(answer, PredictdError) else None
         outputs = () if isinstance(answer, PredictdError) else _owned(answer.tensors)
         version = 0 if isinstance(answer, PredictdError) else answer.receipt.version
         call = Call(request.model, request.version, request.signature, _owned(request.tensors), outputs, version, error)
-        self.calls.setdefault(_key(request.model, request.version, request.signature, call.inputs), call)
+        return self.calls.setdefault(_key(request.model, request.version, request.signature, call.inputs), call)
 
     def find(self, request: PredictRequest) -> Call | None:
         """Return the call that asked the same; None when nobody did."""
@@ -182,8 +183,9 @@ def response_of(request: PredictRequest, call: Call) -> PredictResponse:
     if call.error is not None:
         raise call.error
     rows = next((tensor.shape[0] for tensor in request.tensors if tensor.shape), 0)
-    receipt = Receipt(model=call.model, version=call.answered_version, batch_rows=rows)
-    return PredictResponse(id=request.id, tensors=call.outputs, receipt=receipt)
+    return PredictResponse(
+        id=request.id, tensors=call.outputs, receipt=fake_receipt(call.model, call.answered_version, rows)
+    )
 
 
 def _key(model: str, version: int | str | None, signature: str | None, tensors: Iterable[Tensor]) -> bytes:

@@ -10,13 +10,24 @@ from dataclasses import dataclass, field
 
 from predictd_proto.dtypes import Buffer
 from predictd_proto.errors import PredictdError
-from predictd_proto.messages import PredictRequest, PredictResponse
+from predictd_proto.messages import PredictRequest, PredictResponse, Receipt
 
 #: Changes an answer on its way out, message by message.
 Change = Callable[[PredictResponse], PredictResponse]
 
 #: Changes its bytes.
 Spoil = Callable[[Sequence[Buffer]], list[Buffer]]
+
+
+#: What a row takes according to a fake's receipts. `RemoteModel.predict` sends larger chunks to faster models; to one
+#: as slow as this it sends one full batch at a time, whatever it was used for before. So a test sees the same requests
+#: every time, and a recording is asked what was recorded.
+MS_PER_ROW = 5.0
+
+
+def fake_receipt(model: str, version: int, rows: int) -> Receipt:
+    """Return the receipt of a request that ran alone, with nothing in it that differs from run to run."""
+    return Receipt(model=model, version=version, execute_ms=MS_PER_ROW * rows, batch_rows=rows)
 
 
 @dataclass(frozen=True, slots=True)

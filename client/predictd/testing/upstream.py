@@ -22,6 +22,7 @@ from predictd_proto.metadata import ModelMetadata
 
 DEFAULT_TIMEOUT_MS = 30_000.0
 CONNECT_TIMEOUT_MS = 5_000.0
+READY_TIMEOUT_S = 60.0
 
 
 class Upstream:
@@ -44,7 +45,7 @@ class Upstream:
             ModelNotReadyError: It is not ready within a minute.
         """
         with Client(str(self._endpoint)) as client:
-            client.wait_until_ready()
+            client.wait_until_ready(READY_TIMEOUT_S)
             return client.models()
 
     @property

@@ -1,0 +1,219 @@
+"""Each fault is what it says, for as many requests as it says, and composes with others in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import predictd
+from predictd.testing import FakeServer, Fault, Faults
+from predictd_proto.errors import ERROR_CLASSES
+from tests.testing_kit.conftest import ROWS, Serve, doubling
+
+TIMES = 3
+
+
+def outcome(client: predictd.Client, **options: Any) -> str:
+    try:
+        prediction = client.predict("double", ROWS, **options)
+    except predictd.PredictdError as error:
+        return type(error).__name__
+    return "right" if (prediction.outputs == ROWS * 2).all() else "wrong"
+
+
+SWITCHES: list[tuple[Callable[[Faults], Fault], str]] = [
+    (lambda faults: faults.delay(1, times=TIMES), "right"),
+    (lambda faults: faults.drop(times=TIMES), "DeadlineExceededError"),
+    (lambda faults: faults.overload(times=TIMES), "OverloadedError"),
+    (lambda faults: faults.refuse(predictd.PredictionError("no"), times=TIMES), "PredictionError"),
+    (lambda faults: faults.flaky(1.0, seed=1, times=TIMES), "OverloadedError"),
+    (lambda faults: faults.wrong_names(times=TIMES), "RemoteProtocolError"),
+    (lambda faults: faults.corrupt(times=TIMES), "RemoteProtocolError"),
+    (lambda faults: faults.other_id(times=TIMES), "DeadlineExceededError"),
+]
+
+
+@pytest.mark.parametrize(("switch", "expected"), SWITCHES, ids=["delay", "drop", "overload", "refuse", "flaky", "names",
+                                                               "corrupt", "id"])  # fmt: skip
+def test_a_fault_strikes_so_many_requests_and_no_more(
+    server: FakeServer, client: predictd.Client, switch: Callable[[Faults], Fault], expected: str
+) -> None:
+    client.metadata("double")
+    fault = switch(server.faults)
+    timeout_ms = 60 if expected == "DeadlineExceededError" else 30_000
+    assert [outcome(client, timeout_ms=timeout_ms) for _ in range(TIMES)] == [expected] * TIMES
+    assert outcome(client) == "right"
+    assert fault.struck == TIMES
+    assert server.faults.active == ()
+
+
+def test_a_fault_ends_with_its_block(server: FakeServer, client: predictd.Client) -> None:
+    with server.faults.overload() as fault:
+        assert repr(fault) == "<fault overload, struck 0 times>"
+        assert [outcome(client) for _ in range(2)] == ["OverloadedError"] * 2
+    assert outcome(client) == "right"
+    assert fault.struck == 2
+
+
+@pytest.mark.parametrize("error", [error for error in ERROR_CLASSES.values() if error is not predictd.ConfigError])
+def test_every_error_can_be_had(
+    server: FakeServer, client: predictd.Client, error: type[predictd.PredictdError]
+) -> None:
+    with server.faults.refuse(error), pytest.raises(error) as caught:
+        client.predict("double", ROWS)
+    assert type(caught.value) is error
+
+
+def test_an_overloaded_fake_says_when_to_come_back(server: FakeServer, client: predictd.Client) -> None:
+    with server.faults.overload(retry_after_ms=7), pytest.raises(predictd.OverloadedError) as caught:
+        client.predict("double", ROWS)
+    assert caught.value.retry_after_ms == 7
+    patient = predictd.Client()
+    with server.faults.overload(retry_after_ms=1, times=2):
+        assert outcome(patient) == "right"
+    assert [request.outcome for request in server.requests] == ["overloaded"] * 3 + ["answered"]
+
+
+def test_wrong_dtypes_and_shapes_are_sent(server: FakeServer, client: predictd.Client) -> None:
+    with server.faults.wrong_dtype("int32", times=1):
+        assert client.predict("double", ROWS).outputs.dtype == "int32"
+    with server.faults.wrong_dtype():
+        assert client.predict("double", ROWS).outputs.dtype == "float64"
+    with server.faults.wrong_shape():
+        assert client.predict("double", ROWS).outputs.shape == (4, 4)
+
+
+def test_only_one_model_and_only_after_some(server: FakeServer, client: predictd.Client) -> None:
+    server.models.put(doubling())
+    with server.faults.refuse(predictd.PredictionError, model="other"):
+        assert outcome(client) == "right"
+    with server.faults.refuse(predictd.PredictionError, after=2, times=1):
+        assert [outcome(client) for _ in range(4)] == ["right", "right", "PredictionError", "right"]
+
+
+def test_faults_act_in_order_and_one_that_decides_is_the_last(server: FakeServer, client: predictd.Client) -> None:
+    slow = server.faults.delay(1)
+    first = server.faults.refuse(predictd.PredictionError, times=1)
+    second = server.faults.refuse(predictd.OverloadedError, times=1)
+    names = server.faults.wrong_names(times=1)
+    assert [outcome(client) for _ in range(4)] == ["PredictionError", "OverloadedError", "RemoteProtocolError", "right"]
+    assert [fault.struck for fault in (slow, first, second, names)] == [4, 1, 1, 1]
+    assert server.faults.active == (slow,)
+
+
+def test_flaky_is_the_same_for_one_seed(server: FakeServer, client: predictd.Client) -> None:
+    def drawn(seed: int) -> list[str]:
+        with server.faults.flaky(0.5, seed, predictd.PredictionError):
+            return [outcome(client) for _ in range(30)]
+
+    assert drawn(1) == drawn(1)
+    assert set(drawn(1)) == {"right", "PredictionError"}
+    assert drawn(1) != drawn(2)
+
+
+def test_delays_hold_back_only_their_own_answers(server: FakeServer, client: predictd.Client) -> None:
+    client.metadata("double")
+    with ThreadPoolExecutor() as threads:
+        server.faults.delay(20_000, times=1)
+        held = threads.submit(outcome, client, timeout_ms=400)
+        server.wait_for_requests(1)
+        assert [outcome(client) for _ in range(20)] == ["right"] * 20
+        assert held.result() == "DeadlineExceededError"
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_dying_in_mid_batch_takes_the_waiting_along(server: FakeServer, client: predictd.Client, after: int) -> None:
+    client.metadata("double")
+    with ThreadPoolExecutor() as threads, server.faults.die(after):
+        asked = [threads.submit(outcome, client) for _ in range(after + 1)]
+        assert [future.result() for future in asked] == ["ServerLostError"] * (after + 1)
+        with pytest.raises(predictd.ServerUnavailableError, match=r"away|no such socket file"):
+            predictd.Client(connect_timeout_ms=150, retries=None).predict("double", ROWS)
+    assert outcome(client) == "right"
+
+
+def test_one_that_comes_back_is_a_new_server(server: FakeServer) -> None:
+    with predictd.Client() as client:
+        before = client.status().server_id
+        server.faults.die(back_after_ms=30)
+        assert outcome(client) == "right"
+        assert client.status().server_id != before
+    assert [request.outcome for request in server.requests] == ["dropped", "answered"]
+
+
+def test_away_and_back(server: FakeServer, client: predictd.Client) -> None:
+    for _ in range(3):
+        assert outcome(client) == "right"
+        with server.faults.away(), pytest.raises(predictd.ServerUnavailableError):
+            predictd.Client(connect_timeout_ms=100, retries=None).status()
+        assert outcome(client) == "right"
+    server.faults.away(back_after_ms=50)
+    assert outcome(client) == "right"
+
+
+def test_callers_wait_for_one_that_is_coming_back(server: FakeServer, client: predictd.Client) -> None:
+    away = server.faults.away()
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(outcome, client)
+        away.end()
+        assert asked.result() == "right"
+
+
+def test_loading_is_seen_and_waited_for(server: FakeServer, client: predictd.Client) -> None:
+    with server.faults.loading():
+        assert client.status().state == "starting"
+        assert outcome(client) == "ModelNotReadyError"
+    with server.faults.loading("double"):
+        assert (client.status().models[0].state, outcome(client)) == ("loading", "ModelNotReadyError")
+    assert client.wait_until_ready().state == "ready"
+    assert outcome(client) == "right"
+
+
+def test_draining_is_seen(server: FakeServer, client: predictd.Client) -> None:
+    with server.faults.draining():
+        assert (outcome(client), client.status().state) == ("ServerDrainingError", "draining")
+    assert outcome(client) == "right"
+
+
+def test_silence_is_a_time_out(server: FakeServer, client: predictd.Client) -> None:
+    assert outcome(client) == "right"
+    with server.faults.silence():
+        assert outcome(client, timeout_ms=60) == "DeadlineExceededError"
+        with pytest.raises(predictd.PredictdError):
+            predictd.Client(timeout_ms=60).status()
+    assert outcome(client) == "right"
+
+
+def test_handshakes_that_fail(server: FakeServer) -> None:
+    with server.faults.other_protocol(200), pytest.raises(predictd.ProtocolVersionError, match="client is older"):
+        predictd.Client(retries=None).predict("double", ROWS)
+    with server.faults.refuse_handshake(predictd.InternalServerError("boot")):
+        assert outcome(predictd.Client(retries=None)) == "InternalServerError"
+    assert outcome(predictd.Client(retries=None)) == "right"
+
+
+def test_everything_ends_with_reset(serve: Serve) -> None:
+    with serve(doubling()) as server, predictd.Client(retries=None) as client:
+        for switch in (server.faults.overload, server.faults.silence, server.faults.draining, server.faults.away):
+            switch()
+        assert len(server.faults.active) == 4
+        server.reset()
+        assert outcome(client) == "right"
+
+
+@pytest.mark.parametrize(
+    ("switch", "said"),
+    [
+        (lambda faults: faults.delay(-1), "faults.delay: ms: expected a number of milliseconds"),
+        (lambda faults: faults.flaky(2, seed=1), "faults.flaky: rate: expected a share from 0 to 1, got 2"),
+        (lambda faults: faults.refuse(ValueError), "expected one of predictd's errors"),
+        (lambda faults: faults.refuse(predictd.RetryableError), "expected one of predictd's errors"),
+        (lambda faults: faults.drop(times=-1), "faults.drop: times: expected a whole number of at least 0, got -1"),
+    ],
+)
+def test_a_wrong_switch_is_told(switch: Callable[[Faults], Fault], said: str) -> None:
+    with pytest.raises(predictd.ConfigError, match=said.replace("(", r"\(")):
+        switch(FakeServer().faults)

@@ -73,9 +73,9 @@ class Failover:
         if self._routes.only is not None:
             return link
         self._routes.began(link, self)
-        untried = max(len(self._routes.links) - len(self._tried), 1)
-        share_ms = min(FIRST_SHARE_MS * 2.0 ** min(self._rounds, 32), self._deadline.remaining_ms / (untried + 1))
-        return link.hurried(share_ms)
+        longest_ms = self._deadline.remaining_ms / (len(self._routes.links) - len(self._tried) + 1)
+        share_ms = FIRST_SHARE_MS * 2.0 ** min(self._rounds, 32) if self._rounds else FIRST_SHARE_MS
+        return link.hurried(share_ms if share_ms < longest_ms else longest_ms)
 
     def answered(self, receipt: Receipt | None = None) -> None:
         """Take note that it has answered."""

@@ -116,19 +116,28 @@ class Routes:
         if self.only is not None:
             return self.only
         now_s = self._clock()
-        routes = self._known().values()
-        untried = [route for route in routes if route.link not in tried] or list(routes)
-        for route in untried:
-            circuit = route.circuit
-            if circuit is not None and circuit.lets_probe(now_s):
+        least: list[Route] = []
+        least_load = 0
+        soonest: Link | None = None
+        soonest_s = 0.0
+        for route in self._known().values():
+            if tried and route.link in tried:
+                continue
+            circuit = route.circuit  # read once: another thread may open or close it at any moment
+            if circuit is None:
+                load = route.load(now_s)
+                if not least or load < least_load:
+                    least, least_load = [route], load
+                elif load == least_load:
+                    least.append(route)
+            elif circuit.lets_probe(now_s):
                 return route.link
-        # Each circuit is read once: another thread may open or close it at any moment.
-        circuits = [(route, route.circuit) for route in untried]
-        loads = [(route.load(now_s), route) for route, circuit in circuits if circuit is None]
-        if loads:
-            least = min(load for load, _ in loads)
-            return self._any_of([route.link for load, route in loads if load == least])
-        return min(((c.due_s, r) for r, c in circuits if c is not None), key=lambda pair: pair[0])[1].link
+            elif soonest is None or circuit.due_s < soonest_s:
+                soonest, soonest_s = route.link, circuit.due_s
+        if least:
+            # Drawn, so that many clients that know as little as each other don't all take the first.
+            return least[int(self._draw() * len(least)) if len(least) > 1 else 0].link
+        return soonest or self.choose()
 
     def began(self, link: Link, request: object) -> None:
         """Count a request as in progress at an endpoint, until `ended`.
@@ -182,10 +191,6 @@ class Routes:
             self._routes = {link: Route(link) for link in self.links}
             self._process = process
         return self._routes
-
-    def _any_of(self, links: list[Link]) -> Link:
-        # Drawn, so that many clients that know as little as each other don't all take the first.
-        return links[0] if len(links) == 1 else links[min(int(self._draw() * len(links)), len(links) - 1)]
 
 
 def _new_draw() -> Callable[[], float]:

@@ -67,7 +67,13 @@ def _raw_batches(stream: Any, steps: int | None) -> Iterator[Any]:
     length = _length(stream)
     _tell(stream, "on_epoch_begin")
     for position in islice(count() if length is None else range(length), steps):
-        yield stream[position]
+        try:
+            batch = stream[position]
+        except IndexError:
+            if length is not None:
+                raise
+            break  # where a sequence that doesn't tell its length ends
+        yield batch
     _tell(stream, "on_epoch_end")
 
 
@@ -79,10 +85,12 @@ def _tell(stream: Any, what: str) -> None:
 
 def _length(stream: Any) -> int | None:
     try:
-        return len(stream)
+        # A `PyDataset` has either, and `num_batches` may be None.
+        length: int | None = stream.num_batches if hasattr(stream, "num_batches") else len(stream)
     except (TypeError, NotImplementedError):
-        # A data set of unknown size, or a `PyDataset` without end.
+        # A generator, or a data set of unknown size.
         return None
+    return length
 
 
 def _inputs_of(batch: Any) -> Any:

@@ -40,6 +40,23 @@ class RemoteModel:
     Inputs are cast to the model's dtypes and, where only a last axis of length 1 is missing or too many, reshaped, as
     Keras does. Outputs are numpy arrays that may be written to, nested as the model nests them.
 
+    Differences from a Keras model:
+
+    - It takes more: lists of Python numbers, strings of any kind, whatever numpy reads, plain batches of a generator.
+    - Several inputs may always be a dict by their names, with any other keys beside them.
+    - It refuses what Keras guesses at: two arrays for one input, complex numbers for real ones, inputs with different
+      numbers of rows, counts of 0.
+    - No rows give outputs with no rows; Keras' `predict` fails.
+    - A model made for a fixed number of rows takes multiples of it.
+    - Outputs whose rows differ in shape from batch to batch are refused; Keras makes a ragged tensor of them.
+    - Not-a-numbers stay what they are; kernels that `predict` runs in Keras may make numbers of them.
+    - float64 inputs of a float64 model keep their digits; Keras' `predict` passes them through float32.
+    - `verbose="auto"` draws a bar for a person who waits (a terminal or a notebook, half a second), and a bar in a pipe
+      is one plain line; a generator's end is no reason for a warning.
+    - `name` is the server's, and outputs go by the keys of the answer. `input_names` exists.
+    - Calling it gives numpy arrays, not tensors.
+    - It doesn't train, has no layers and calls no callbacks.
+
     Args:
         name: The model's name at the server.
         endpoint: Where the server listens, or several servers; None for the default (see `Client`).

@@ -82,7 +82,7 @@ def test_a_chunk_is_made_of_full_batches_that_take_a_while() -> None:
     heard(pace, 64, 0.64)  # 10 us a row
     assert next_rows((1, 8, 64), pace) == 256, "at most four times as many as before"
     heard(pace, 256, 2.56)
-    assert next_rows((1, 8, 64), pace) == 960, "10 ms"
+    assert next_rows((1, 8, 64), pace) == 448, "as many full batches as fit into 5 ms"
     assert next_rows((1, 8, 64), pace, max_rows=200) == 192
     assert next_rows((1, 8, 64), pace, max_rows=50) == 50
     heard(pace, 64, 1000.0)

@@ -256,7 +256,10 @@ class Line:
         self._outcomes.has_room(self)
 
     def _connect(self) -> None:
-        if self._is_connecting or self._is_closed or len(self.channels) >= self._most_channels:
+        if self._is_connecting or self._is_closed:
+            return
+        # Worn ones don't count: if the server is stopped, the next handshake tells.
+        if sum(not channel.is_worn for channel in self.channels) >= self._most_channels:
             return
         if self.channels and self._clock() < self._reconnect_s:
             return

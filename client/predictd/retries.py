@@ -6,10 +6,8 @@ knows no socket and reads no clock of its own: clock, sleep and random numbers a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from predictd.deadline import Deadline
 from predictd.wording import restated, seconds_text
@@ -21,8 +19,6 @@ from predictd_proto.errors import (
     ServerUnavailableError,
 )
 
-Answer = TypeVar("Answer")
-
 
 @dataclass(frozen=True)
 class Retries:
@@ -31,7 +27,8 @@ class Retries:
     A busy, loading or draining server is asked again until the deadline: nothing was run. After the loss of a server
     the request is sent again `resends` times only, because the request may be what brought it down; that a server which
     was just there comes back is waited for until the deadline. An endpoint where nobody answered in the first place is
-    not tried again: connecting has its own time-out.
+    not tried again: connecting has its own time-out. Of several endpoints the next is asked at once; there is a pause
+    only when all of them have failed.
 
     Attributes:
         resends: How often a request that a server took along is sent again.
@@ -48,39 +45,6 @@ class Retries:
         """Return how long to wait before a repetition (1, 2, ...)."""
         longest_ms = min(self.most_pause_ms, self.first_pause_ms * 2.0 ** min(repetition - 1, 32))
         return float(error.retry_after_ms or 0) + draw() * longest_ms
-
-    def run(
-        self,
-        call: Callable[[], Answer],
-        first: RetryableError,
-        deadline: Deadline,
-        *,
-        sleep: Callable[[float], object] | None = None,
-        draw: Callable[[], float] | None = None,
-    ) -> Answer:
-        """Repeat a call that failed once, until it succeeds or there is no point in going on.
-
-        Args:
-            call: The call.
-            first: How it failed.
-            deadline: Until when.
-            sleep: Waits for seconds; None for `time.sleep`, as an event loop may have replaced it by now.
-            draw: Returns a number from 0 up to 1; None for `random.random`.
-
-        Raises:
-            PredictdError: The last error, or the loss of the server where that is why nobody answers now.
-        """
-        tries = Tries(self, deadline, draw)
-        error: RetryableError = first
-        while True:
-            pause_ms = tries.pause_ms(error)
-            if pause_ms is None:
-                raise tries.final(error)
-            (sleep or time.sleep)(pause_ms / 1000)
-            try:
-                return call()
-            except RetryableError as again:
-                error = again
 
 
 class Tries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from predictd.deadline import Deadline
-from predictd.retries import Retries
+from predictd.retries import Retries, Tries
 from predictd_proto.errors import (
     DeadlineExceededError,
     ExpiredInQueueError,
@@ -32,20 +32,18 @@ class Attempts:
         self.draw = draw
         self.deadline = Deadline(timeout_ms, lambda: self.now_s)
 
-    def __call__(self) -> str:
-        if self.failures:
-            raise self.failures.pop(0)
-        return "answer"
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses_ms.append(round(seconds * 1000, 6))
-        self.now_s += seconds
-
     def run(self, retries: Retries = DEFAULT) -> str:
-        try:
-            return self()
-        except RetryableError as error:
-            return retries.run(self, error, self.deadline, sleep=self.sleep, draw=lambda: self.draw)
+        tries = Tries(retries, self.deadline, lambda: self.draw)
+        while self.failures:
+            error = self.failures.pop(0)
+            if not isinstance(error, RetryableError):
+                raise error
+            pause_ms = tries.pause_ms(error)
+            if pause_ms is None:
+                raise tries.final(error)
+            self.pauses_ms.append(round(pause_ms, 6))
+            self.now_s += pause_ms / 1000
+        return "answer"
 
 
 def test_a_busy_server_is_asked_again_with_growing_pauses() -> None:

@@ -81,9 +81,10 @@ class CoreBench:
         self.limits = limits or Limits()
         self.registry.put(served(doubling_spec(*(shapes or ((None, 3),)), dtype=dtype), self.runner, max_batch_size))
         self.counters = Counters()
+        self.greeting = Greeting("server-1", "0.1", self.limits, self.registry)
         self.core = Core(
             registry=self.registry,
-            greeting=Greeting("server-1", "0.1", self.limits, self.registry),
+            greeting=self.greeting,
             counters=self.counters,
             limits=self.limits,
             admission=Admission(max_rows=max_rows, max_bytes=max_bytes),

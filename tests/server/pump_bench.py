@@ -1,4 +1,4 @@
-"""A real pump, engine and socket around a model that runs for as long as the test wants. No TensorFlow."""
+"""Real sockets, pump, engine and control around a model that runs for as long as the test wants. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -16,12 +17,15 @@ import zmq
 from predictd_proto.frames import decode, encode
 from predictd_proto.messages import ErrorResponse, Message, PredictRequest, PredictResponse
 from predictd_proto.tensors import Tensor
+from predictd_server.control import Control
 from predictd_server.core import Core
 from predictd_server.counters import Counters
 from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
+from predictd_server.settings import Settings
 from predictd_server.sockets import new_context
-from tests.server.fake_model import CoreBench, DoublingRunner, rows
+from predictd_server.status_report import StatusReport
+from tests.server.fake_model import CoreBench, DoublingRunner, doubling_spec, rows, served
 
 #: A run that has this in a row goes on until `PumpBench.open_gate`.
 GATE = 999.0
@@ -120,7 +124,8 @@ def running_pump(
     """
     bench = CoreBench(max_batch_size=max_batch_size, max_rows=100_000, max_bytes=1 << 30)
     runner = GatedRunner()
-    bench.registry.find("m", None, None).runner = runner
+    spec = replace(doubling_spec((None, 3)), input_structure="x0", output_structure="y0")
+    bench.registry.put(served(spec, runner, max_batch_size))
     context = new_context()
     with tempfile.TemporaryDirectory(prefix="pd-", dir="/tmp") as directory:
         frontend = Frontend(
@@ -132,6 +137,9 @@ def running_pump(
         )
         engine = Engine(bench.counters, wake=frontend.wake)
         frontend.bind()
+        control = Control(context, endpoint=f"ipc://{directory}/p.sock.control")
+        control.bind()
+        control.start(report_of(bench, frontend, engine))
         engine.start()
         frontend.start(bench.core, engine)
         pump = PumpBench(bench.core, frontend, runner, frontend._socket.get_string(zmq.LAST_ENDPOINT))
@@ -142,7 +150,21 @@ def running_pump(
             frontend.drain(time.monotonic() + 60)
             assert frontend.join(100)
             engine.stop()
+            control.stop(100)
             context.term()
             for caller in pump.callers:
                 caller.close()
             pump.context.term()
+
+
+def report_of(bench: CoreBench, frontend: Frontend, engine: Engine) -> StatusReport:
+    return StatusReport(
+        settings=Settings(),
+        endpoint="the test's own",
+        greeting=bench.greeting,
+        core=bench.core,
+        engine=engine,
+        frontend=frontend,
+        runtime=dict,
+        started_s=time.monotonic(),
+    )

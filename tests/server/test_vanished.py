@@ -114,6 +114,9 @@ def test_a_storm_of_connections_that_die_never_costs_a_living_client_its_work() 
         for turn in range(1, 500, 2):
             check_answers(living[turn % 8], 1, turn)
         assert 200 < pump.counters.requests_released_total <= 333
+        # The holder, the living, and those who went before they were welcomed.
+        presence = pump.frontend._presence
+        pump.wait_for(lambda: len(presence) == len(presence.known) == 9)
 
 
 def test_descriptors_that_are_used_again_at_once_never_cost_a_living_client_its_work() -> None:

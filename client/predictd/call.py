@@ -21,7 +21,6 @@ from predictd_proto.errors import (
     TensorMismatchError,
 )
 from predictd_proto.messages import ErrorResponse, PredictResponse
-from predictd_proto.tensors import Buffer
 
 
 class Call:
@@ -67,8 +66,22 @@ class Call:
             raise self._lost(was_sent=False) from None
 
     def _send(self, connection: Connection) -> None:
+        question, greeting = self._question, connection.greeting
+        server_id = self._server_id = greeting.server_id
+        key = (question.model, question.version, question.signature)
+        request_id = connection.next_id()
         try:
-            frames, request_id = self._frames(connection)
+            plan, is_fresh = self._link.plan(server_id, key, self._deadline)
+            try:
+                frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+            except TensorMismatchError:
+                if is_fresh:
+                    raise
+                # What is remembered may be an older version than the one served now: look again before refusing.
+                self._link.forget(question.model)
+                plan, _ = self._link.plan(server_id, key, self._deadline)
+                frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+            self._plan = plan
             connection.send(frames, request_id)
         except ConnectionLost:
             raise
@@ -104,24 +117,6 @@ class Call:
         if connection is not None:
             self._pool.give_back(connection)
 
-    def _frames(self, connection: Connection) -> tuple[list[Buffer], int]:
-        question, link, greeting = self._question, self._link, connection.greeting
-        key = (question.model, question.version, question.signature)
-        self._server_id = greeting.server_id
-        request_id = connection.next_id()
-        plan, is_fresh = link.plan(greeting.server_id, key, self._deadline)
-        try:
-            frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
-        except TensorMismatchError:
-            if is_fresh:
-                raise
-            # What is remembered may be an older version than the one served now: look again before refusing.
-            link.forget(question.model)
-            plan, _ = link.plan(greeting.server_id, key, self._deadline)
-            frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
-        self._plan = plan
-        return frames, request_id
-
     def _remaining_ms(self) -> float:
         remaining_ms = self._deadline.remaining_ms
         if remaining_ms <= 0:
@@ -135,8 +130,9 @@ class Call:
             if frames is None:
                 raise self._too_late(was_sent=True)
             answer = answer_of(frames, connection.address)
+            answer_id = answer.id
             # An error without id is about a message that the server couldn't read: ours is the only one.
-            if answer.id == pending_id or answer.id is None:
+            if answer_id == pending_id or answer_id is None:
                 connection.pending_id = None
                 return answer
 

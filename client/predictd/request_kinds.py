@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from predictd.request_frames import Question
     from predictd_proto.limits import Limits
     from predictd_proto.messages import PredictRequest
+    from predictd_proto.tensors import Tensor
 
 #: Each is a dtype and a shape that callers use; those that come in any shape must not make this grow.
 MAX_KINDS = 256
@@ -28,14 +29,12 @@ MAX_KINDS = 256
 class _Kind:
     """One of them: how an array becomes a request, and which limits that was checked against."""
 
-    __slots__ = ("cast_to", "joined", "limits", "rank", "request", "rows")
+    __slots__ = ("cast_to", "joined", "limits", "rank", "rows")
 
-    def __init__(self, request: PredictRequest, joined: JoinedRequest, array: NDArray[Any], limits: Limits) -> None:
-        tensor = request.tensors[0]
+    def __init__(self, tensor: Tensor, joined: JoinedRequest, array: NDArray[Any], limits: Limits) -> None:
         dtype = NUMPY_DTYPES[tensor.dtype]
         self.cast_to = None if array.dtype == dtype else dtype
         self.joined = joined
-        self.request = request
         self.rank = len(tensor.shape)
         self.rows = tensor.shape[0] if tensor.shape else 0
         self.limits = limits
@@ -74,8 +73,7 @@ class RequestKinds:
         Raises:
             LocalProtocolError: The id or the time is none.
         """
-        array = question.inputs
-        key = _key(question, array)
+        key = _key(question)
         if key is None:
             return None
         try:
@@ -84,51 +82,41 @@ class RequestKinds:
             return None
         if kind is None or (limits is not kind.limits and not kind.is_allowed(limits)):
             return None
-        if not _is_alike(question, kind.request):
-            return None
-        return kind.joined.frame(request_id, remaining_ms, kind.data(array))
+        return kind.joined.frame(request_id, remaining_ms, kind.data(question.inputs))
 
     def remember(self, question: Question, request: PredictRequest, limits: Limits) -> None:
         """Remember the kind of a question that became this request, where it is one that can be joined."""
-        array = question.inputs
-        key = _key(question, array)
+        key = _key(question)
         if key is None or not request.tensors or request.tensors[0].dtype not in NUMPY_DTYPES:
             return
         joined = joined_request(request)
         if joined is None:
             return
-        kind = _Kind(request, joined, array, limits)
-        if kind.data(array) != request.tensors[0].data:
+        kind = _Kind(request.tensors[0], joined, question.inputs, limits)
+        if kind.data(question.inputs) != request.tensors[0].data:
             return
         if len(self._kinds) >= MAX_KINDS:
             self._kinds.clear()
         self._kinds[key] = kind
 
 
-def _is_alike(question: Question, request: PredictRequest) -> bool:
-    """Whether what is equal is of one type too: 1, 1.0 and True are the same key, and so are texts of all kinds."""
-    version, signature, caller_class = question.version, question.signature, question.caller[0]
-    return (
-        (question.model is request.model or type(question.model) is str)
-        and (version is request.version or type(version) is type(request.version))
-        and (signature is request.signature or type(signature) is str)
-        and (caller_class is request.caller_class or type(caller_class) is str)
-    )
-
-
-def _key(question: Question, array: Any) -> tuple[Any, ...] | None:
+def _key(question: Question) -> tuple[Any, ...] | None:
     """Return all that decides about a request but its numbers; None for what must be looked at each time."""
-    if type(array) is not np.ndarray or question.is_matched:
-        return None
+    array, version, signature = question.inputs, question.version, question.signature
     caller_class, traceparent, task_id = question.caller
-    if traceparent or task_id:
+    if type(array) is not np.ndarray or traceparent or task_id or question.is_matched:
         return None
     return (
         array.dtype,
         array.shape,
-        question.version,
-        question.signature,
+        version,
+        signature,
         caller_class,
         question.cast,
         question.is_lenient,
+        # What is equal need not be of one type (1, 1.0 and True; texts of all kinds), and only one is accepted.
+        type(question.model),
+        type(version),
+        type(signature),
+        type(caller_class),
     )

@@ -15,6 +15,7 @@ from itertools import count
 
 from predictd.deadline import Deadline
 from predictd.process import this_process
+from predictd.testing.bell import Bell
 from predictd.testing.presence import Presence
 from predictd.testing.turn import Reply
 from predictd.transport import Connection, ConnectionLost
@@ -38,7 +39,7 @@ class DirectConnection(Connection):
         presence: When the fake is there.
     """
 
-    __slots__ = ("_bell", "_inbox", "_is_closed", "_life", "_number", "_presence", "_take_in")
+    __slots__ = ("_alarm", "_inbox", "_is_closed", "_life", "_number", "_presence", "_take_in")
 
     def __init__(self, address: str, take: Take, presence: Presence) -> None:
         self.address = address
@@ -52,10 +53,10 @@ class DirectConnection(Connection):
         self._number = count()
         self._is_closed = False
         self._life = presence.life if presence.is_here else 0
-        self._bell: _Bell | None = None
+        self._alarm: _Alarm | None = None
 
     def __del__(self) -> None:
-        if hasattr(self, "_bell"):
+        if hasattr(self, "_alarm"):
             self.close()
 
     @property
@@ -120,10 +121,10 @@ class DirectConnection(Connection):
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when there is something to look at."""
-        if self._bell is None:
-            self._bell = _Bell(self._presence)
+        if self._alarm is None:
+            self._alarm = _Alarm(self._presence)
             self._ring()
-        return self._bell.descriptor
+        return self._alarm.descriptor
 
     def cancel(self, request_id: int) -> None:
         """Tell the fake to drop a request."""
@@ -139,65 +140,48 @@ class DirectConnection(Connection):
     def close(self) -> None:
         """Close it."""
         self._is_closed = True
-        bell, self._bell = self._bell, None
-        if bell is not None and self.process is this_process():
-            bell.close()
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None and self.process is this_process():
+            alarm.close()
 
     def _ring(self) -> None:
-        if self._bell is not None:
-            self._bell.ring_at(self._inbox[0][0] if self._inbox else None)
+        if self._alarm is not None:
+            self._alarm.ring_at(self._inbox[0][0] if self._inbox else None)
 
 
-class _Bell:
-    """A descriptor that becomes readable at a given moment, or when the fake's presence changes."""
+class _Alarm:
+    """A bell that rings at a given moment, and when the fake's presence changes."""
 
     def __init__(self, presence: Presence) -> None:
-        self.descriptor, self._writer = os.pipe()
-        os.set_blocking(self.descriptor, False)
+        self._bell = Bell()
+        self.descriptor = self._bell.descriptor
         self._presence = presence
-        self._process = this_process()
-        # A timer that rings while the bell is closed must not write to whatever got its descriptor.
-        self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        presence.watch(self._ring)
+        presence.watch(self._bell.ring)
 
     def ring_at(self, due_s: float | None) -> None:
         """Ring at an instant of the monotonic clock, and not for what was before; None for no more."""
         self._unset()
-        try:
-            while os.read(self.descriptor, 64):
-                pass
-        except BlockingIOError:
-            pass
+        self._bell.silence()
         if due_s is None:
             return
         delay_s = due_s - time.monotonic()
         if delay_s <= 0:
-            self._ring()
+            self._bell.ring()
             return
-        self._timer = threading.Timer(delay_s, self._ring)
+        self._timer = threading.Timer(delay_s, self._bell.ring)
         self._timer.daemon = True
         self._timer.start()
 
     def close(self) -> None:
-        self._presence.unwatch(self._ring)
+        self._presence.unwatch(self._bell.ring)
         self._unset()
-        with self._lock:
-            os.close(self.descriptor)
-            os.close(self._writer)
-            self._writer = -1
+        self._bell.close()
 
     def _unset(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _ring(self) -> None:
-        if self._process is not this_process():
-            return
-        with self._lock:
-            if self._writer >= 0:
-                os.write(self._writer, b"!")
 
 
 class DirectStandIn:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from predictd.structure_match import is_plain
 from predictd.testing.declared import declared_signature
 from predictd_proto.errors import ConfigError, ProtocolError
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
@@ -258,6 +259,6 @@ def _check_declared(name: str, inputs: Any, outputs: Any) -> None:
 def _as_arrays(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _as_arrays(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and value and not isinstance(value[0], (int, float, complex, str, bytes)):
+    if isinstance(value, (list, tuple)) and value and not is_plain(value) and not isinstance(value[0], (str, bytes)):
         return [_as_arrays(item) for item in value]
     return np.asarray(value)

@@ -79,10 +79,11 @@ def in_process(
 
     Examples:
         >>> import predictd
-        >>> sums = FakeModel.from_function(lambda x: x.sum(axis=1), [[1.0, 2.0]], "sums")
+        >>> import numpy
+        >>> sums = FakeModel.from_function(lambda x: x.sum(axis=1), numpy.ones((1, 2), "float32"), "sums")
         >>> with in_process(sums) as server:
         ...     predictd.RemoteModel("sums").predict([[3.0, 4.0]])
-        array([7.])
+        array([7.], dtype=float32)
     """
     server = FakeServer(models, endpoint=endpoint or default_test_endpoint(), limits=limits)
     with serve_in_process(server, is_everywhere=endpoint is None):

@@ -17,6 +17,7 @@ from itertools import count
 import zmq
 
 from predictd.polling import new_poll
+from predictd.testing.bell import Bell
 from predictd.testing.presence import Presence
 from predictd.testing.turn import Reply
 from predictd_proto.dtypes import Buffer
@@ -52,8 +53,7 @@ class SocketThread:
         #: The life in which it listens; 0 while it does not.
         self._life = 0
         self._turned = threading.Event()
-        self._wake_reader, self._wake_writer = os.pipe()
-        os.set_blocking(self._wake_reader, False)
+        self._bell = Bell()
         self._thread = threading.Thread(target=self._run, name="predictd-fake", daemon=True)
 
     def start(self) -> None:
@@ -73,14 +73,13 @@ class SocketThread:
         """Close the sockets and end the thread; connections are gone when this returns."""
         self._presence.unwatch(self._follow)
         self._is_stopping = True
-        self._wake()
+        self._bell.ring()
         self._thread.join(_PATIENCE_S)
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        self._bell.close()
 
     def _follow(self) -> None:
         """Do as the fake does, and return when it is done: what is gone, or back, is so for the next line of a test."""
-        self._wake()
+        self._bell.ring()
         if threading.current_thread() is not self._thread:
             self._wait(lambda: self._life == (self._presence.life if self._presence.is_here else 0))
 
@@ -89,9 +88,6 @@ class SocketThread:
         while not predicate() and self._thread.is_alive() and time.monotonic() < end_s:
             self._turned.wait(_SLICE_MS / 1000)
             self._turned.clear()
-
-    def _wake(self) -> None:
-        os.write(self._wake_writer, b"w")
 
     def _run(self) -> None:
         try:
@@ -107,15 +103,8 @@ class SocketThread:
 
     def _pause(self, seconds: float | None) -> None:
         wait_ms = _SLICE_MS if seconds is None else min(seconds * 1000, _SLICE_MS)
-        new_poll(self._wake_reader).poll(wait_ms)
-        self._drain_wake()
-
-    def _drain_wake(self) -> None:
-        try:
-            while os.read(self._wake_reader, 64):
-                pass
-        except BlockingIOError:
-            pass
+        new_poll(self._bell.descriptor).poll(wait_ms)
+        self._bell.silence()
 
     def _live(self) -> None:
         """Listen for one life of the fake. Its context ends with it: only then are the socket files surely gone."""
@@ -141,7 +130,7 @@ class SocketThread:
             self._turned.set()
 
     def _serve(self, sockets: list[zmq.Socket[bytes]], life: int) -> None:
-        poll = new_poll(*[int(socket.fileno()) for socket in sockets], self._wake_reader)
+        poll = new_poll(*[int(socket.fileno()) for socket in sockets], self._bell.descriptor)
         held: list[tuple[float, int, zmq.Socket[bytes], list[Buffer]]] = []
         number = count()
         while not self._is_stopping and self._presence.life == life:
@@ -155,7 +144,7 @@ class SocketThread:
                 continue
             due_ms = (held[0][0] - now_s) * 1000 if held else _SLICE_MS
             poll.poll(max(min(due_ms, _SLICE_MS), 0.0))
-            self._drain_wake()
+            self._bell.silence()
 
     def _turn(
         self,

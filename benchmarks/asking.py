@@ -15,6 +15,7 @@ import itertools
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from types import ModuleType
 
@@ -99,10 +100,65 @@ def client(endpoint: str, in_flight: int) -> Run:
     return run if in_flight == 1 else _in_threads([run] * in_flight)
 
 
+def submit(endpoint: str, in_flight: int) -> Run:
+    """One thread that submits, with a window of some futures."""
+    shared, pixels = predictd.Client(endpoint), row()
+
+    def run(seconds: float) -> int:
+        count = 0
+        futures = deque(shared.submit(MODEL, pixels) for _ in range(in_flight))
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            futures.popleft().result(ANSWER_TIMEOUT_MS / 1000)
+            futures.append(shared.submit(MODEL, pixels))
+            count += 1
+        for future in futures:
+            future.result(ANSWER_TIMEOUT_MS / 1000)
+        return count + in_flight
+
+    return run
+
+
+def mapped(endpoint: str, in_flight: int) -> Run:
+    """One thread that takes the answers from `Client.map`."""
+    shared, pixels = predictd.Client(endpoint), row()
+
+    def run(seconds: float) -> int:
+        end = time.perf_counter() + seconds
+        rows = itertools.takewhile(lambda _: time.perf_counter() < end, itertools.repeat(pixels))
+        return sum(1 for _ in shared.map(MODEL, rows, window=in_flight))
+
+    return run
+
+
+def asyncio_client(endpoint: str, in_flight: int) -> Run:
+    """As many tasks as requests in flight, sharing one client."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    shared, pixels = predictd.AsyncClient(endpoint), row()
+
+    async def ask(end: float) -> int:
+        count = 0
+        while time.perf_counter() < end:
+            await shared.predict(MODEL, pixels)
+            count += 1
+        return count
+
+    async def ask_all(seconds: float) -> int:
+        end = time.perf_counter() + seconds
+        return sum(await asyncio.gather(*(ask(end) for _ in range(in_flight))))
+
+    return lambda seconds: loop.run_until_complete(ask_all(seconds))
+
+
 WAYS: dict[str, Callable[[str, int], Run]] = {
     "bare": bare,
     "bare threads": bare_threads,
     "client": client,
+    "submit": submit,
+    "map": mapped,
+    "asyncio": asyncio_client,
 }
 
 

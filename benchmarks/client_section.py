@@ -52,8 +52,12 @@ _ROWS = (
     _Row(f"bare loops: {CROWD} threads, each with its own DEALER", _THREADS),
     _Row(f"bare loops: {CROWD} gevent greenlets, each with its own zmq.green DEALER", _GREENLETS),
     _Row("Client, one thread / bare loop, one at a time", ("client", "1"), _ALONE),
+    _Row("AsyncClient, one task / bare loop, one at a time", ("asyncio", "1"), _ALONE),
     _Row(f"Client, {CROWD} threads / bare loops in threads", ("client", str(CROWD)), _THREADS),
     _Row(f"Client, {CROWD} greenlets / bare loops in greenlets", ("client", str(CROWD), "gevent"), _GREENLETS),
+    _Row(f"AsyncClient, {CROWD} tasks / bare loop, {CROWD} in flight", ("asyncio", str(CROWD)), _MANY),
+    _Row(f"Client.submit, {CROWD} futures / bare loop, {CROWD} in flight", ("submit", str(CROWD)), _MANY),
+    _Row(f"Client.map, {CROWD} in flight / bare loop, {CROWD} in flight", ("map", str(CROWD)), _MANY),
 )
 
 

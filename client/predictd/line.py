@@ -209,8 +209,12 @@ class Line:
                 self.link.forget(pending.question.model)
             self._outcomes.failed(pending, error)
             return
-        plan, version = pending.plan, answer.receipt.version
+        plan = pending.plan
         assert plan is not None, "an answer to a request without a plan"
+        if plan.reads(answer):
+            self._outcomes.answered(pending, answer, plan)
+            return
+        version = answer.receipt.version
         if version == plan.metadata.version:
             self._answer(pending, answer, plan)
             return

@@ -270,7 +270,7 @@ class RemoteModel:
         question = self._question(x, is_matched=False)
         asking = self._client.asking
         answer, plan = asking.ask(question, asking.deadline(self._timeout_ms))
-        return plan.outputs(answer.tensors)
+        return plan.outputs_of(answer)
 
 
 def _rebuild(

@@ -43,7 +43,7 @@ def test_assertions_pass_and_fail_in_words(server: FakeServer, client: predictd.
     server.assert_asked()
     server.assert_asked("double", times=1, inputs=ROWS.astype("float64"), task_id="7")
     server.assert_not_asked("other")
-    listed = "in all there were 1 request:\n  1. <request 'double' task_id='7' float32[3, 4]: answered>"
+    listed = "in all, the fake got 1 request:\n  1. <request 'double' task_id='7' float32[3, 4]: answered>"
     for call, said in (
         (lambda: server.assert_asked("other"), "expected a request with model='other', got 0; "),
         (lambda: server.assert_asked("double", times=2), "expected 2 requests with model='double', got 1; "),

@@ -123,7 +123,7 @@ class RequestLog:
             AssertionError: It did not come to hold in time.
         """
         if not self._monitor.wait_for(predicate, timeout_s):
-            text = f"waited {timeout_s:g} s in vain for {predicate}; there were {self.listed()}"
+            text = f"waited {timeout_s:g} s in vain for {predicate}; the fake got {self.listed()}"
             raise AssertionError(text)
 
     def assert_asked(self, model: str | None, *, inputs: Any, times: int | None, fields: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ class RequestLog:
         properties += [f"{name}={value!r}" for name, value in fields.items()]
         wanted = "a request" if times is None else f"{times} requests" if times != 1 else "1 request"
         like = f" with {', '.join(properties)}" if properties else ""
-        text = f"expected {wanted}{like}, got {len(found)}; in all there were {self.listed()}"
+        text = f"expected {wanted}{like}, got {len(found)}; in all, the fake got {self.listed()}"
         raise AssertionError(text)
 
     def listed(self) -> str:

@@ -48,7 +48,7 @@ class ProgressBar:
         self._started_s = clock()
         self._drawn_s: float | None = None
         self._done = 0
-        # The first step, which is slower than the others, and when it was over.
+        # The first steps, which are slower than the others, and when they were over; a bar leaves them out.
         self._first: tuple[int, float] | None = None
         self._width = 0
         self._is_live = _is_live(self._stream)
@@ -62,11 +62,13 @@ class ProgressBar:
         """Take note of how many steps are over."""
         if not self._kind or done == self._done:
             return
+        self._done = done
+        if self._kind != _BAR:
+            return
         now_s = self._clock()
         if self._first is None:
             self._first = (done, now_s)
-        self._done = done
-        if self._kind != _BAR or not self._is_live or now_s - self._started_s < self._quiet_s:
+        if not self._is_live or now_s - self._started_s < self._quiet_s:
             return
         if self._drawn_s is None or now_s - self._drawn_s >= PAUSE_S:
             self._drawn_s = now_s

@@ -168,4 +168,5 @@ def test_a_batch_that_is_no_batch_is_refused(pair) -> None:
 
 
 def test_a_generator_without_a_batch_is_refused(pair) -> None:
-    assert "gave no batch" in pair("mlp").refused(predict(lambda: (part for part in PARTS[:0])))
+    nothing: tuple[np.ndarray, ...] = ()
+    assert "gave no batch" in pair("mlp").refused(predict(lambda: (part for part in nothing)))

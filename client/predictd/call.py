@@ -43,8 +43,11 @@ class Call:
         self._plan: Plan | None = None
         self._server_id = ""
 
-    def begin(self) -> None:
+    def begin(self, *, may_wait: bool = True) -> None:
         """Send the request.
+
+        Args:
+            may_wait: Wait for another caller's connection where the process has enough of them.
 
         Raises:
             PredictdError: It was not sent.
@@ -58,7 +61,7 @@ class Call:
                 # It has been idle since its server went, and so have the others: that is no loss of this request.
                 self.give_up()
                 self._pool.close_idle()
-        self._connection = self._link.connect(self._pool, self._deadline, self._question.model)
+        self._connection = self._link.connect(self._pool, self._deadline, self._question.model, may_wait=may_wait)
         try:
             self._send(self._connection)
         except ConnectionLost:

@@ -12,6 +12,7 @@ from predictd.deadline import Deadline
 from predictd.pool import Pool
 from predictd.process import set_aside, this_process
 from predictd.transport import Connection, ConnectionLost
+from predictd.turns import most_connections
 from predictd.wording import seconds_text
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import DeadlineExceededError, RemoteProtocolError, ServerLostError, ServerUnavailableError
@@ -82,14 +83,26 @@ class Link:
         if pool is not None and pool.process is this_process():
             pool.close_idle()
 
-    def connect(self, pool: Pool, deadline: Deadline, model: str) -> Connection:
-        """Return a new connection for requests.
+    def connect(self, pool: Pool, deadline: Deadline, model: str, *, may_wait: bool = True) -> Connection:
+        """Return a connection for requests: a new one, but where the process has enough, another caller's.
+
+        Args:
+            pool: Where it will be given back to.
+            deadline: Until when.
+            model: Which model it is for, for errors.
+            may_wait: Wait for another caller's; not for callers that hold connections themselves.
 
         Raises:
             ServerUnavailableError: Nobody answers.
             DeadlineExceededError: Somebody is there, but did not answer by the call's own deadline.
             ProtocolError: What answers speaks another protocol.
         """
+        if may_wait:
+            handed = pool.await_turn(deadline)
+            if handed is not None:
+                return handed
+            if deadline.is_over:
+                raise _no_turn(self.endpoint, deadline, model)
         connection = self._connect(self.endpoint.data, deadline, f"model {model!r}")
         pool.welcome(connection)
         return connection
@@ -180,13 +193,17 @@ class Link:
     def _open(self, address: str, deadline: Deadline) -> Connection:
         return connect(address, deadline=deadline)
 
+    def _within(self, deadline: Deadline) -> Deadline:
+        """Return until when to wait for what a server that is there does at once."""
+        return deadline
+
     def _ask_control(self, question: Message, deadline: Deadline) -> Message:
         """Ask on a connection of its own: these questions are rare, and most processes ask only one."""
         address = self.endpoint.control
         connection = self._connect(address, deadline, "server")
         try:
             connection.send(encode(question), None)
-            frames = connection.receive(deadline)
+            frames = connection.receive(self._within(deadline))
         except ConnectionLost:
             text = f"server at {address}: gone while it was asked ({type(question).__name__}); was it stopped?"
             raise ServerLostError(text, {"endpoint": address}) from None
@@ -197,6 +214,8 @@ class Link:
                 f"server at {address}: no answer to a {type(question).__name__} within "
                 f"{seconds_text(deadline.waited_ms)}; connected, but its control thread is silent: is it stopped?"
             )
+            if not deadline.is_over:
+                raise ServerUnavailableError(text, {"endpoint": address, "is_listening": True})
             raise DeadlineExceededError(text, {"endpoint": address, "state": "waiting"})
         answer = read_message(frames, address)
         if isinstance(answer, ErrorResponse):
@@ -230,6 +249,18 @@ class _HurriedLink(Link):
 
     def _open(self, address: str, deadline: Deadline) -> Connection:
         return connect(address, deadline=deadline, is_awaited=False)
+
+    def _within(self, deadline: Deadline) -> Deadline:
+        return deadline.sooner(self.connect_timeout_ms)
+
+
+def _no_turn(endpoint: Endpoint, deadline: Deadline, model: str) -> DeadlineExceededError:
+    text = (
+        f"model {model!r} at {endpoint}: time-out after {seconds_text(deadline.waited_ms)}, waiting for one of this "
+        f"process's {most_connections()} connections, which others had all the time; nothing was sent. Let fewer "
+        "callers ask at once, or raise the limit on open files (ulimit -n)"
+    )
+    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": "connecting"})
 
 
 def _unexpected(address: str, answer: Message, expected: type) -> RemoteProtocolError:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from predictd.deadline import Deadline
 from predictd.process import this_process
-from predictd.transport import Connection
+from predictd.transport import Connection, open_connections
+from predictd.turns import Turns, most_connections
 from predictd_proto.limits import DEFAULT_LIMITS
 
 #: Idle connections kept; each is two file descriptors. More callers at once than this cost a handshake now and then.
@@ -25,7 +27,7 @@ class Pool:
         limits: What that server takes in one request.
     """
 
-    __slots__ = ("_idle", "_is_closed", "limits", "process", "server_id")
+    __slots__ = ("_idle", "_is_closed", "_most_connections", "_turns", "limits", "process", "server_id")
 
     def __init__(self) -> None:
         self.process = this_process()
@@ -33,6 +35,8 @@ class Pool:
         self.limits = DEFAULT_LIMITS
         self._idle: deque[Connection] = deque()
         self._is_closed = False
+        self._turns = Turns()
+        self._most_connections = most_connections()
 
     def __len__(self) -> int:
         return len(self._idle)
@@ -46,6 +50,20 @@ class Pool:
             return self._idle.pop()
         except IndexError:
             return None
+
+    def await_turn(self, deadline: Deadline) -> Connection | None:
+        """Wait while this process has as many connections as it should; return one that another caller is done with.
+
+        Returns:
+            The connection; None where a new one may be made, or the deadline has passed.
+        """
+        while open_connections(self.process) >= self._most_connections and not deadline.is_over:
+            connection = self._turns.wait(deadline)
+            if connection is not None:
+                if connection.is_connected:
+                    return connection
+                connection.close()
+        return None
 
     def welcome(self, connection: Connection) -> None:
         """Take note of the server that a new connection reached; connections to an earlier one are closed."""
@@ -64,12 +82,21 @@ class Pool:
                 self.server_id = ""
                 self.close_idle()
             connection.abandon()
+            self._turns.give(None)
         elif len(self._idle) >= MOST_IDLE or connection.greeting.server_id != self.server_id:
             connection.close()
+            self._turns.give(None)
         else:
             self._idle.append(connection)
+            if self._turns.is_wanted:
+                self._serve()
             if self._is_closed:  # looked at last: another thread may close the pool at any moment
                 self.close_idle()
+
+    def _serve(self) -> None:
+        connection = self.take()
+        if connection is not None and not self._turns.give(connection):
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Close what is idle now, and what is given back later."""

@@ -26,7 +26,7 @@ class RoutedCall:
         deadline: Until when.
     """
 
-    __slots__ = ("_call", "_deadline", "_error", "_failover", "_question")
+    __slots__ = ("_call", "_deadline", "_error", "_failover", "_may_wait", "_question")
 
     def __init__(self, failover: Failover, question: Question, deadline: Deadline) -> None:
         self._failover = failover
@@ -34,6 +34,7 @@ class RoutedCall:
         self._deadline = deadline
         self._call: Call | None = None
         self._error: PredictdError | None = None
+        self._may_wait = True
 
     def begin(self) -> None:
         """Send the request, at the first try only: `finish` goes on from a failure that isn't for good.
@@ -41,6 +42,8 @@ class RoutedCall:
         Raises:
             PredictdError: It can't be sent, and trying again would not help.
         """
+        # Its caller may hold other calls' connections: those would never come back while it waits for one.
+        self._may_wait = False
         try:
             self._send()
         except RetryableError as error:
@@ -85,7 +88,7 @@ class RoutedCall:
 
     def _send(self) -> None:
         call = Call(self._failover.link(), self._question, self._deadline)
-        call.begin()
+        call.begin(may_wait=self._may_wait)
         self._call = call
 
     def _receive(self) -> tuple[PredictResponse, Plan]:

@@ -52,9 +52,18 @@ HEARTBEAT_TIMEOUT_MS = 15_000
 
 _contexts: dict[Process, zmq.Context[zmq.Socket[bytes]]] = {}
 
+#: The connections that are open, by id(): a set's add and discard are atomic, a number's += is not.
+_open: dict[Process, set[int]] = {}
+
 
 class ConnectionLost(Exception):  # noqa: N818  (a signal between modules; callers get an error of the public tree)
     """The peer is gone."""
+
+
+def open_connections(process: Process) -> int:
+    """Return how many connections a process has open."""
+    found = _open.get(process)
+    return 0 if found is None else len(found)
 
 
 class Connection:
@@ -93,6 +102,7 @@ class Connection:
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._is_sending = False
         self._socket = _new_socket(self.process, address)
+        _open.setdefault(self.process, set()).add(id(self))
         self._poll = new_poll(self._socket.fileno())
         # Bound once: looking each of them up takes 40 ns, per call.
         self._get: Callable[[int], Any] = self._socket.get
@@ -207,11 +217,13 @@ class Connection:
                 self.cancel(self.pending_id)
         finally:
             self._socket.close(CANCEL_LINGER_MS)
+            _open[self.process].discard(id(self))
 
     def close(self) -> None:
         """Close the connection at once."""
         if self.process is this_process():
             self._socket.close()
+            _open[self.process].discard(id(self))
         else:
             set_aside(self._socket)
 

@@ -29,6 +29,8 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 100.0
 PARALLEL = 64
+#: What a login shell and a service have on most machines: fewer descriptors than the matrix has requests at once.
+LOGIN_LIMITS = ("sh", "-c", 'ulimit -Sn 1024 && exec "$@"', "sh")
 
 Answers = list[dict[str, Any]]
 
@@ -50,7 +52,7 @@ class Program:
         search = [str(CHECKOUT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                [*LOGIN_LIMITS, *command],
                 cwd=directory,
                 env=clean_environment(PYTHONPATH=os.pathsep.join(search), **environment),
                 stdin=subprocess.PIPE if self.talks else subprocess.DEVNULL,

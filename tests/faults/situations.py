@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -15,12 +17,25 @@ def sleep_for(seconds: float) -> np.ndarray:
     return np.array([SLEEP_BASE + seconds], np.float32)
 
 
-def served_sleeper(start_daemon, models, *arguments: str, **options):
+def served_sleeper(start_daemon, models, *arguments: str, endpoint: str | None = None, **options):
     """Return a daemon and a client of the sleeper, after one long run: the next ones go to the engine's thread."""
-    daemon = start_daemon(models / "sleeper", *arguments)
+    daemon = start_daemon(models / "sleeper", *arguments, **({"endpoint": endpoint} if endpoint else {}))
     client = daemon.client(retries=None, **options)
     client.predict("sleeper", sleep_for(0.5))
     return daemon, client
+
+
+def free_tcp_endpoint() -> str:
+    """Return a loopback address whose port, and the next one for control, nobody has."""
+    for _ in range(100):
+        with socket.socket() as data, socket.socket() as control:
+            data.bind(("127.0.0.1", 0))
+            port = data.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                control.bind(("127.0.0.1", port + 1))
+                return f"tcp://127.0.0.1:{port}"
+    text = "no two free ports in a row"
+    raise AssertionError(text)
 
 
 def in_thread(call) -> tuple[threading.Thread, list]:
@@ -37,7 +52,7 @@ def in_thread(call) -> tuple[threading.Thread, list]:
     return thread, results
 
 
-def wait_until(condition, timeout_s: float = 20.0) -> None:
+def wait_until(condition, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the awaited state did not come"
@@ -47,7 +62,7 @@ def wait_until(condition, timeout_s: float = 20.0) -> None:
 def raw_dealer(endpoint: str, most_unread: int = 1000) -> zmq.Socket:
     dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     dealer.setsockopt(zmq.LINGER, 0)
-    dealer.setsockopt(zmq.RCVTIMEO, 10_000)
+    dealer.setsockopt(zmq.RCVTIMEO, 60_000)
     dealer.setsockopt(zmq.RCVHWM, most_unread)
     dealer.connect(endpoint)
     return dealer

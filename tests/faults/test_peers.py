@@ -60,7 +60,7 @@ def test_a_client_of_another_protocol_is_told_who_is_older(daemon) -> None:
 def test_a_client_that_is_gone_before_its_answer_costs_one_counter(start_daemon, models) -> None:
     daemon = start_daemon(models / "sleeper")
     dealer = raw_dealer(daemon.endpoint)
-    tensor = Tensor.from_array("seconds", sleep_for(0.5))
+    tensor = Tensor.from_array("seconds", sleep_for(5))
     dealer.send(bytes(encode(PredictRequest(id=1, model="sleeper", tensors=(tensor,)))[0]))
     wait_until(lambda: daemon.status().running_ms > 0)
     dealer.close(0)

@@ -98,7 +98,8 @@ class Link:
             ProtocolError: What answers speaks another protocol.
         """
         if may_wait:
-            handed = pool.await_turn(deadline)
+            # Where there are other endpoints, not for long: all of them may be with callers whose server is stuck.
+            handed = pool.await_turn(self._within(deadline))
             if handed is not None:
                 return handed
             if deadline.is_over:
@@ -260,7 +261,7 @@ def _no_turn(endpoint: Endpoint, deadline: Deadline, model: str) -> DeadlineExce
         f"process's {most_connections()} connections, which others had all the time; nothing was sent. Let fewer "
         "callers ask at once, or raise the limit on open files (ulimit -n)"
     )
-    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": "connecting"})
+    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": "preparing"})
 
 
 def _unexpected(address: str, answer: Message, expected: type) -> RemoteProtocolError:

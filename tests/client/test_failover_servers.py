@@ -130,6 +130,26 @@ def test_callers_beside_a_stuck_one_are_served_elsewhere(server: FakeServer, end
             assert waiting.result(60)
 
 
+def test_callers_of_a_stuck_one_do_not_keep_all_the_connections(
+    server: FakeServer, endpoint: str, pair: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("predictd.pool.most_connections", lambda: 3)
+    with FakeServer(pair[0]) as stuck:
+        stuck.replies = [lambda request: []]
+        with client_of([pair[0], endpoint]) as client, ThreadPoolExecutor() as threads:
+            stuck_link, other_link = client.asking.routes.links
+            for name in range(10):
+                client.asking.routes.began(other_link, name)
+            waiting = [threads.submit(once, client, timeout_ms=LONG_MS) for _ in range(3)]
+            stuck.wait_for(PredictRequest, 3)
+            for name in range(10):
+                client.asking.routes.ended(other_link, name)
+            assert all(once(client) for _ in range(20))
+            assert client.asking.routes._known()[stuck_link].circuit is None
+            stuck.stop()
+            assert all(call.result(60) for call in waiting)
+
+
 def test_a_busy_one_is_left_alone_for_as_long_as_it_says(pair: list[str]) -> None:
     with FakeServer(pair[0]) as busy, FakeServer(pair[1]) as free, client_of(pair) as client:
         busy.replies = [refuse("overloaded", retry_after_ms=60_000)]
@@ -221,6 +241,15 @@ def test_status_and_models_come_from_the_first_that_answers(server: FakeServer, 
             assert {metadata.name for metadata in client.models()} >= {"double", "pair"}
             with pytest.raises(predictd.ModelNotFoundError):
                 client.models("none")
+
+
+def test_a_silent_control_socket_is_passed_over(server: FakeServer, endpoint: str, pair: list[str]) -> None:
+    with FakeServer(pair[0]) as silent:
+        silent.control_is_silent = True
+        for _ in range(5):
+            with client_of([pair[0], endpoint], timeout_ms=LONG_MS) as client:
+                assert client.status().endpoint == endpoint
+                assert once(client)
 
 
 def test_ready_means_that_one_of_them_is(server: FakeServer, endpoint: str, pair: list[str]) -> None:

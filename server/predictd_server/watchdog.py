@@ -23,8 +23,9 @@ _log = logging.getLogger(__name__)
 #: EX_SOFTWARE of sysexits.h.
 STUCK_EXIT_CODE = 70
 
-#: Looks are half a second apart. One that comes so much later follows a pause of the whole process (SIGSTOP, a frozen
-#: container).
+#: Looks are half a second apart. One that comes so much later, or half of `stuck_after_s` where that lies between these
+#: two, follows a pause of the whole process (SIGSTOP, a frozen container, a library that loads and holds the GIL).
+LEAST_PAUSE_S = 1.0
 PAUSE_S = 10.0
 
 #: The second guard is armed anew this often, and fires this long after `stuck_after_s`.
@@ -55,6 +56,7 @@ class Watchdog:
         self._engine = engine
         self._control = control
         self._stuck_after_s = stuck_after_s
+        self._pause_s = min(PAUSE_S, max(LEAST_PAUSE_S, stuck_after_s / 2))
         self._clock = clock
         self._guarded_s = -GUARD_S
         self._looked_s = clock()
@@ -63,7 +65,7 @@ class Watchdog:
     def diagnose(self) -> str | None:
         """Return what is dead or stuck; None when all is well."""
         now = self._clock()
-        if now - self._looked_s > PAUSE_S:
+        if now - self._looked_s > self._pause_s:
             # This thread didn't run either: the whole process was stopped, and no part of it is to blame.
             self._resumed_s = now
         self._looked_s = now

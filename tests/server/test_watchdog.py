@@ -42,14 +42,15 @@ def test_what_is_dead_or_stuck_is_named(change: dict, said: str) -> None:
     assert said in diagnosis
 
 
-def test_a_process_that_was_paused_as_a_whole_is_given_its_time_anew() -> None:
+@pytest.mark.parametrize("stuck_after_s", [1.0, 2.0, 10.0])
+def test_a_process_that_was_paused_as_a_whole_is_given_its_time_anew(stuck_after_s: float) -> None:
     now = [100.0]
     frontend = SimpleNamespace(is_alive=True, beat_s=100.0)
     engine = SimpleNamespace(is_alive=True, busy_since_s=99.0)
     parts: dict[str, Any] = {"frontend": frontend, "engine": engine, "control": SimpleNamespace(is_alive=True)}
-    dog = Watchdog(**parts, stuck_after_s=10.0, clock=lambda: now[0])
+    dog = Watchdog(**parts, stuck_after_s=stuck_after_s, clock=lambda: now[0])
     assert dog.diagnose() is None
-    now[0] = 500.0
+    now[0] += 1.2 * stuck_after_s
     assert dog.diagnose() is None
     for _ in range(30):
         now[0] += 0.5

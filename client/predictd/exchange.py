@@ -87,9 +87,13 @@ class Exchange:
 
     def ask(self, pending: Pending) -> None:
         """Begin a request; its `on_done` may be called before this returns."""
+        self.add(pending)
+        self._settle()
+
+    def add(self, pending: Pending) -> None:
+        """Take a request on; it begins with whatever comes next, `settle` at the latest."""
         pending.alarms = (self._alarms.set(pending.deadline.ends_s, pending),)
         self._waiting.append(pending)
-        self._settle()
 
     def cancel(self, pending: Pending) -> None:
         """Give a request up: the server is told, `on_done` is not called. One that is done is left as it is."""
@@ -126,7 +130,7 @@ class Exchange:
         return min(first_s, self._clock() + LOOK_S)
 
     def settle(self) -> None:
-        """Go on after a job's result was taken in."""
+        """Go on after a job's result was taken in, or requests were added."""
         self._settle()
 
     def close(self, error: PredictdError) -> None:

@@ -67,12 +67,21 @@ class LoopSession:
         self._jobs = Jobs(self._deliver)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
+        self._is_to_settle = False
 
     def begin(self, question: Question, deadline: Deadline) -> Flight:
         """Send a question; nothing is awaited."""
         flight = Flight(self, question, deadline)
-        self._exchange.ask(flight.pending)
-        self._set_timer()
+        if self._exchange.is_idle:
+            self._exchange.ask(flight.pending)
+            self._set_timer()
+            return flight
+        # Where answers came for several coroutines, each of them asks again in this turn of the loop: what is sent
+        # together wakes libzmq's thread once and is followed by one look at what has arrived.
+        self._exchange.add(flight.pending)
+        if not self._is_to_settle:
+            self._is_to_settle = True
+            self.loop.call_soon(self._settle)
         return flight
 
     def cancel(self, pending: Pending) -> None:
@@ -147,6 +156,11 @@ class LoopSession:
 
     def _readable(self, channel: Channel) -> None:
         self._exchange.readable(channel)
+        self._set_timer()
+
+    def _settle(self) -> None:
+        self._is_to_settle = False
+        self._exchange.settle()
         self._set_timer()
 
     def _turn(self) -> None:

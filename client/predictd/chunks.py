@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from predictd_proto.tensors import DTYPE_BYTES
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from predictd.request_frames import Question
     from predictd.routed_call import RoutedCall
     from predictd_proto.limits import Limits
-    from predictd_proto.messages import PredictResponse, Receipt
+    from predictd_proto.messages import PredictResponse
+    from predictd_proto.tensors import TensorSpec
 
     Arrays = Sequence[NDArray[Any] | LazyRows]
 
-#: A request of this size keeps any graph busy for longer than it takes to send the next one.
+#: Of a request or its answer, whichever is larger: this keeps any graph busy for longer than it takes to send the next.
 MOST_CHUNK_BYTES = 16 << 20
 
 #: Keras' own batch size. Of rows that the server never merges, one request is one batch, and what a batch holds may
@@ -51,22 +53,25 @@ _GUESSED_BYTES = 64
 
 
 class Pace:
-    """How long the graph takes for a row, from the receipts of earlier chunks.
+    """How long the graph takes for a row and how large its outputs are, from the answers to earlier chunks.
 
     Kept by the remote model between its calls. Threads may share one: a lost update is as good as none.
     """
 
-    __slots__ = ("_most_rows", "_ms_per_row")
+    __slots__ = ("_most_rows", "_ms_per_row", "output_row_bytes")
 
     def __init__(self) -> None:
         self._ms_per_row: float | None = None
-        self._most_rows = 0
+        self._most_rows: int = 0
+        self.output_row_bytes: int = 0
 
-    def heard(self, rows: int, receipt: Receipt) -> None:
-        """Take note of an answer's receipt."""
+    def heard(self, rows: int, answer: PredictResponse) -> None:
+        """Take note of an answer."""
         if rows > 0:
+            receipt = answer.receipt
             busy_ms = receipt.assemble_ms + receipt.execute_ms + receipt.split_ms
             self._ms_per_row, self._most_rows = busy_ms / rows, rows * MOST_GROWTH
+            self.output_row_bytes = sum(tensor.byte_count for tensor in answer.tensors) // rows
 
     def rows(self) -> int:
         """Return how many rows keep the graph busy for `BUSY_MS`; 0 where nothing is known yet."""
@@ -93,6 +98,7 @@ class ChunkSize:
         self._pace = pace
         self._unit = max(plan.metadata.batch_sizes, default=0)
         self._fixed = _fixed_rows(plan)
+        self._output_row_bytes = _row_bytes(plan.spec.outputs, [spec.shape[1:] for spec in plan.spec.outputs])
         self._wanted = batch_size
         if self._wanted is None and not self._unit:
             self._wanted = unmerged_rows
@@ -102,20 +108,21 @@ class ChunkSize:
         if self._fixed:
             return self._fixed
         most_bytes = min(MOST_CHUNK_BYTES, self._limits.max_request_bytes // 2)
-        most_rows = min(max(most_bytes // self._row_bytes(arrays), 1), self._limits.max_rows)
+        row_bytes = max(self._input_row_bytes(arrays), self._output_row_bytes, self._pace.output_row_bytes, 1)
+        most_rows = min(max(most_bytes // row_bytes, 1), self._limits.max_rows)
         if self._wanted is not None:
             return min(self._wanted, most_rows)
         # Full batches only: then each has the same size, and the same path through the graph.
         return min(max(min(self._pace.rows(), most_rows) // self._unit, 1) * self._unit, most_rows)
 
-    def _row_bytes(self, arrays: Arrays) -> int:
-        total = 0
-        for spec, array in zip(self._plan.spec.inputs, arrays, strict=True):
-            elements = 1
-            for length in array.shape[1:]:
-                elements *= length
-            total += DTYPE_BYTES.get(spec.dtype, _GUESSED_BYTES) * elements
-        return max(total, 1)
+    def _input_row_bytes(self, arrays: Arrays) -> int:
+        return _row_bytes(self._plan.spec.inputs, [array.shape[1:] for array in arrays])
+
+
+def _row_bytes(specs: Sequence[TensorSpec], shapes: Sequence[Sequence[int | None]]) -> int:
+    """Return the size of a row as it travels; a free axis of which nothing is known counts as 1."""
+    elements = [prod(length or 1 for length in shape) for shape in shapes]
+    return sum(DTYPE_BYTES.get(spec.dtype, _GUESSED_BYTES) * count for spec, count in zip(specs, elements, strict=True))
 
 
 def _fixed_rows(plan: Plan) -> int:

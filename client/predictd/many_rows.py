@@ -116,7 +116,7 @@ class ManyRows:
                     # Another version answered this chunk than the ones before.
                     raise unexpected_outputs(plan, answer.tensors)
                 joined.add(plan.in_order(answer.tensors), chunk.rows)
-                self._pace.heard(chunk.rows, answer.receipt)
+                self._pace.heard(chunk.rows, answer)
                 bar.reach(chunk.steps)
         bar.close()
         if joined.is_empty:

@@ -10,7 +10,7 @@ from predictd.catalogue import Plan
 from predictd.chunks import MOST_CHUNK_BYTES, ChunkSize, Pace
 from predictd.joined_outputs import Joined
 from predictd_proto.limits import Limits
-from predictd_proto.messages import Receipt
+from predictd_proto.messages import PredictResponse, Receipt
 from predictd_proto.tensors import Tensor
 from tests.client.fake_server import model, signature
 
@@ -39,8 +39,10 @@ def test_chunks_joined_are_the_whole(rows: int, width: int, per_chunk: int, dtyp
     assert (y.dtype, y.flags.writeable) == (whole.dtype, True)
 
 
-def heard(pace: Pace, rows: int, busy_ms: float) -> None:
-    pace.heard(rows, Receipt(model="m", version=1, queue_ms=1e6, assemble_ms=busy_ms / 2, execute_ms=busy_ms / 2))
+def heard(pace: Pace, rows: int, busy_ms: float, row_bytes: int = 16) -> None:
+    receipt = Receipt(model="m", version=1, queue_ms=1e6, assemble_ms=busy_ms / 2, execute_ms=busy_ms / 2)
+    output = Tensor.from_array("y", np.broadcast_to(np.uint8(0), (rows, row_bytes)))
+    pace.heard(rows, PredictResponse(id=1, tensors=(output,), receipt=receipt))
 
 
 def next_rows(sizes: tuple[int, ...], pace: Pace, batch_size: int | None = None, **limits: int) -> int:
@@ -87,6 +89,15 @@ def test_a_chunk_is_made_of_full_batches_that_take_a_while() -> None:
     assert next_rows((1, 8, 64), pace, max_rows=50) == 50
     heard(pace, 64, 1000.0)
     assert next_rows((1, 8, 64), pace) == 64, "never less than a batch"
+
+
+def test_large_answers_make_small_chunks() -> None:
+    pace = Pace()
+    heard(pace, 64, 0.001, row_bytes=1 << 20)
+    assert next_rows((1, 8), pace) == MOST_CHUNK_BYTES >> 20
+    spec = signature({"x": ("float32", (None, 1))}, {"y": ("float32", (None, 1024, 1024))})
+    plan = Plan(model("m", spec, batch_sizes=(1, 8, 64)), spec)
+    assert ChunkSize(plan, Limits(), None, Pace(), unmerged_rows=32).rows([np.zeros((100, 1))]) == 4
 
 
 def test_a_batch_size_that_was_asked_for_is_kept() -> None:

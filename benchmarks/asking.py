@@ -6,7 +6,8 @@ long as it is told; the process around them (`asking_process.py`) reads its proc
 The bare loop is what a program would do without predictd and without any of its promises: one DEALER, one thread; it
 packs the same header with msgpack around the same row, sends it, waits in `recv` for an answer, unpacks that answer's
 header and makes an array of its bytes. No deadline, no check, no retry, no receipt. With several requests in flight it
-sends that many first, and then one more for every answer. In greenlets its socket is pyzmq's own for gevent.
+sends that many first, and then one more for every answer. In greenlets and tasks its socket is pyzmq's own for gevent
+and for asyncio.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any, cast
 
 import msgpack
 import numpy as np
@@ -37,44 +39,58 @@ ANSWER_TIMEOUT_MS = 20_000
 Run = Callable[[float], int]
 
 
+_FIRST_ID = 1 << 40
+_BEGIN = envelope(PredictRequest)
+
+
 def row() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Return the row that all of them ask for: `float32[1, 64]`."""
     return np.linspace(0, 1, WIDTH, dtype=np.float32)[None]
 
 
-def bare(endpoint: str, in_flight: int) -> Run:
-    """One DEALER in one thread, with some requests in flight."""
-    dealer = _zmq().Context.instance().socket(zmq.DEALER)
+_PIXELS = row()
+
+
+def _connected(context: Any, endpoint: str) -> Any:
+    dealer = context.socket(zmq.DEALER)
     dealer.setsockopt(zmq.LINGER, 0)
     dealer.setsockopt(zmq.RCVTIMEO, ANSWER_TIMEOUT_MS)
     dealer.connect(endpoint)
-    pixels, ids, begin = row(), itertools.count(1 << 40), envelope(PredictRequest)
+    return dealer
 
-    def send() -> None:
-        header = {
-            "id": next(ids),
-            "timeout_ms": 30_000.0,
-            "model": MODEL,
-            "tensors": [("pixels", "float32", pixels.shape, pixels.tobytes())],
-        }
-        dealer.send(begin + msgpack.packb(header))
 
-    def receive() -> object:
-        header = msgpack.unpackb(dealer.recv()[ENVELOPE_BYTES:])
-        _name, dtype, shape, data = header["tensors"][0]
-        return np.frombuffer(data, dtype).reshape(shape)
+def _request(number: int) -> bytes:
+    header = {
+        "id": _FIRST_ID + number,
+        "timeout_ms": 30_000.0,
+        "model": MODEL,
+        "tensors": [("pixels", "float32", _PIXELS.shape, _PIXELS.tobytes())],
+    }
+    return _BEGIN + cast("bytes", msgpack.packb(header))
+
+
+def _answer(frame: bytes) -> object:
+    header = msgpack.unpackb(frame[ENVELOPE_BYTES:])
+    _name, dtype, shape, data = header["tensors"][0]
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def bare(endpoint: str, in_flight: int) -> Run:
+    """One DEALER in one thread, with some requests in flight."""
+    dealer = _connected(_zmq().Context.instance(), endpoint)
+    ids = itertools.count()
 
     def run(seconds: float) -> int:
         count = 0
         end = time.perf_counter() + seconds
         for _ in range(in_flight):
-            send()
+            dealer.send(_request(next(ids)))
         while time.perf_counter() < end:
-            receive()
-            send()
+            _answer(dealer.recv())
+            dealer.send(_request(next(ids)))
             count += 1
         for _ in range(in_flight):
-            receive()
+            _answer(dealer.recv())
         return count + in_flight
 
     return run
@@ -85,9 +101,35 @@ def bare_threads(endpoint: str, in_flight: int) -> Run:
     return _in_threads([bare(endpoint, 1) for _ in range(in_flight)])
 
 
+def bare_tasks(endpoint: str, in_flight: int) -> Run:
+    """As many asyncio tasks as requests in flight, each with a bare loop over pyzmq's own socket for asyncio."""
+    import asyncio
+
+    import zmq.asyncio
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    context = zmq.asyncio.Context()
+    dealers = [_connected(context, endpoint) for _ in range(in_flight)]
+
+    async def ask(dealer: Any, end: float) -> int:
+        count = 0
+        while time.perf_counter() < end:
+            await dealer.send(_request(count))
+            _answer(await dealer.recv())
+            count += 1
+        return count
+
+    async def ask_all(seconds: float) -> int:
+        end = time.perf_counter() + seconds
+        return sum(await asyncio.gather(*(ask(dealer, end) for dealer in dealers)))
+
+    return lambda seconds: loop.run_until_complete(ask_all(seconds))
+
+
 def client(endpoint: str, in_flight: int) -> Run:
     """As many threads (or, in a process that gevent patched, greenlets) as requests in flight, sharing one client."""
-    shared, pixels = predictd.Client(endpoint), row()
+    shared, pixels = predictd.Client(endpoint), _PIXELS
 
     def run(seconds: float) -> int:
         count = 0
@@ -102,7 +144,7 @@ def client(endpoint: str, in_flight: int) -> Run:
 
 def submit(endpoint: str, in_flight: int) -> Run:
     """One thread that submits, with a window of some futures."""
-    shared, pixels = predictd.Client(endpoint), row()
+    shared, pixels = predictd.Client(endpoint), _PIXELS
 
     def run(seconds: float) -> int:
         count = 0
@@ -121,7 +163,7 @@ def submit(endpoint: str, in_flight: int) -> Run:
 
 def mapped(endpoint: str, in_flight: int) -> Run:
     """One thread that takes the answers from `Client.map`."""
-    shared, pixels = predictd.Client(endpoint), row()
+    shared, pixels = predictd.Client(endpoint), _PIXELS
 
     def run(seconds: float) -> int:
         end = time.perf_counter() + seconds
@@ -136,7 +178,7 @@ def asyncio_client(endpoint: str, in_flight: int) -> Run:
     import asyncio
 
     loop = asyncio.new_event_loop()
-    shared, pixels = predictd.AsyncClient(endpoint), row()
+    shared, pixels = predictd.AsyncClient(endpoint), _PIXELS
 
     async def ask(end: float) -> int:
         count = 0
@@ -155,6 +197,7 @@ def asyncio_client(endpoint: str, in_flight: int) -> Run:
 WAYS: dict[str, Callable[[str, int], Run]] = {
     "bare": bare,
     "bare threads": bare_threads,
+    "bare tasks": bare_tasks,
     "client": client,
     "submit": submit,
     "map": mapped,

@@ -34,30 +34,37 @@ class _Row:
     Attributes:
         what: The way, in words.
         way: Arguments of `benchmarks.asking_process` but for the endpoint.
-        limit: The same for the bare loop; None for a bare loop itself.
+        limit: The same for the bare loop that waits in the same way; None for a bare loop itself.
+        plain: The same for the bare loop in one thread with as many requests in flight, where `limit` is another.
     """
 
     what: str
     way: tuple[str, ...]
     limit: tuple[str, ...] | None = None
+    plain: tuple[str, ...] | None = None
 
 
-_ALONE = ("bare", "1")
-_MANY = ("bare", str(CROWD))
-_THREADS = ("bare threads", str(CROWD))
-_GREENLETS = ("bare threads", str(CROWD), "gevent")
+_N = str(CROWD)
+_ONE = ("bare", "1")
+_MANY = ("bare", _N)
+_THREADS = ("bare threads", _N)
+_GREENLETS = ("bare threads", _N, "gevent")
+_TASK = ("bare tasks", "1")
+_TASKS = ("bare tasks", _N)
 _ROWS = (
-    _Row("bare loop: one DEALER, one thread, one request at a time", _ALONE),
-    _Row(f"bare loop: one DEALER, one thread, {CROWD} requests in flight", _MANY),
-    _Row(f"bare loops: {CROWD} threads, each with its own DEALER", _THREADS),
-    _Row(f"bare loops: {CROWD} gevent greenlets, each with its own zmq.green DEALER", _GREENLETS),
-    _Row("Client, one thread / bare loop, one at a time", ("client", "1"), _ALONE),
-    _Row("AsyncClient, one task / bare loop, one at a time", ("asyncio", "1"), _ALONE),
-    _Row(f"Client, {CROWD} threads / bare loops in threads", ("client", str(CROWD)), _THREADS),
-    _Row(f"Client, {CROWD} greenlets / bare loops in greenlets", ("client", str(CROWD), "gevent"), _GREENLETS),
-    _Row(f"AsyncClient, {CROWD} tasks / bare loop, {CROWD} in flight", ("asyncio", str(CROWD)), _MANY),
-    _Row(f"Client.submit, {CROWD} futures / bare loop, {CROWD} in flight", ("submit", str(CROWD)), _MANY),
-    _Row(f"Client.map, {CROWD} in flight / bare loop, {CROWD} in flight", ("map", str(CROWD)), _MANY),
+    _Row("bare loop: one DEALER, one thread, one request at a time", _ONE),
+    _Row(f"bare loop: one DEALER, one thread, {_N} requests in flight", _MANY),
+    _Row(f"bare loops: {_N} threads, each with a DEALER", _THREADS),
+    _Row(f"bare loops: {_N} gevent greenlets, each with a zmq.green DEALER", _GREENLETS),
+    _Row("bare loop: one asyncio task with a zmq.asyncio DEALER", _TASK),
+    _Row(f"bare loops: {_N} asyncio tasks, each with a zmq.asyncio DEALER", _TASKS),
+    _Row("Client, one thread / bare loop", ("client", "1"), _ONE),
+    _Row(f"Client, {_N} threads / bare loops in threads", ("client", _N), _THREADS, _MANY),
+    _Row(f"Client, {_N} greenlets / bare loops in greenlets", ("client", _N, "gevent"), _GREENLETS, _MANY),
+    _Row("AsyncClient, one task / bare loop in a task", ("asyncio", "1"), _TASK, _ONE),
+    _Row(f"AsyncClient, {_N} tasks / bare loops in tasks", ("asyncio", _N), _TASKS, _MANY),
+    _Row(f"Client.submit, {_N} futures / bare loop, {_N} in flight", ("submit", _N), _MANY),
+    _Row(f"Client.map, window of {_N} / bare loop, {_N} in flight", ("map", _N), _MANY),
 )
 
 
@@ -126,10 +133,13 @@ def _figure(row: _Row, askers: dict[tuple[str, ...], _Asker]) -> Figure:
     rate = f"{statistics.median(ours.per_second):,.0f}/s"
     if row.limit is None:
         return Figure(row.what, tuple(ours.cpu_us), unit="us", beside=rate)
-    bare_us = askers[row.limit].cpu_us
-    return Figure(
-        row.what,
-        tuple(mine / bare for mine, bare in zip(ours.cpu_us, bare_us, strict=True)),
-        goal="<= 1.5",
-        beside=f"{statistics.median(ours.cpu_us):.0f} us, bare {statistics.median(bare_us):.0f} us; {rate}",
-    )
+    limit_us = askers[row.limit].cpu_us
+    beside = f"{statistics.median(ours.cpu_us):.0f} us, bare {statistics.median(limit_us):.0f} us; {rate}"
+    if row.plain is not None:
+        in_flight = "one at a time" if row.plain == _ONE else f"{row.plain[-1]} in flight"
+        beside += f"; {statistics.median(_ratios(ours, askers[row.plain])):.1f} x the bare loop with {in_flight}"
+    return Figure(row.what, _ratios(ours, askers[row.limit]), goal="<= 1.5", beside=beside)
+
+
+def _ratios(ours: _Asker, limit: _Asker) -> tuple[float, ...]:
+    return tuple(mine / bare for mine, bare in zip(ours.cpu_us, limit.cpu_us, strict=True))

@@ -207,3 +207,22 @@ def test_a_generator_can_be_used_further_after_some_steps(server: FakeServer, cl
     batches = (MANY[start : start + 10] for start in range(0, 500, 10))
     np.testing.assert_array_equal(remote.predict(batches, steps=2), MANY[:20] * 2)
     np.testing.assert_array_equal(remote.predict(batches, steps=1), MANY[20:30] * 2)
+
+
+def test_a_restart_in_the_middle_costs_no_row(endpoint: str) -> None:
+    first, second = FakeServer(endpoint, server_id="first"), FakeServer(endpoint, server_id="second")
+
+    def batches() -> Iterator[np.ndarray]:
+        for number in range(20):
+            if number == 10:
+                # Some of what was sent is unanswered, or answered and unread.
+                first.stop()
+                second.__enter__()
+            yield MANY[25 * number : 25 * number + 25]
+
+    with predictd.Client(endpoint, timeout_ms=60_000) as client, first:
+        try:
+            outputs = predictd.RemoteModel("double", client=client).predict(batches())
+        finally:
+            second.stop()
+    np.testing.assert_array_equal(outputs, MANY * 2)

@@ -13,22 +13,22 @@ import pytest
 import predictd
 from predictd_proto.errors import ERROR_CLASSES, RetryableError
 from scripts.settings_table import with_table
-from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
+from tests.docs import pages
 
-README = (CHECKOUT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+README = pages.README.read_text(encoding="utf-8")
+BLOCKS = pages.blocks_of(pages.README)
 
 
 def block(language: str, word: str) -> str:
     """Return the only block of a language that holds a word."""
-    found = [text for kind, text in BLOCKS if kind == language and word in text]
+    found = [block.text for block in BLOCKS if block.language == language and word in block.text]
     assert len(found) == 1, f"{len(found)} blocks of {language} hold {word!r}"
     return found[0]
 
 
 def test_every_block_is_known_to_these_tests() -> None:
-    kinds = sorted(kind for kind, _ in BLOCKS)
+    kinds = sorted(block.language for block in BLOCKS)
     assert kinds == ["diff", "ini", "python", "python", "python", "python", "sh", "sh", "sh", "toml"]
 
 
@@ -46,18 +46,10 @@ def test_the_error_table_is_the_code_s() -> None:
             assert hasattr(predictd, name), name
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (CHECKOUT / target).exists(), target
-
-
 @pytest.fixture
 def workplace(run_directory: Path):
     """A directory with the README's files, an environment as a user's, and processes that end with the test."""
-    for kind, text in BLOCKS:
-        named = re.match(r"# (\w+\.\w+)\n", text)
-        if kind in ("python", "toml") and named:
-            (run_directory / named[1]).write_text(text)
+    pages.write_files(BLOCKS, run_directory)
     environment = clean_environment(XDG_RUNTIME_DIR=str(run_directory), TF_CPP_MIN_LOG_LEVEL="3")
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     started: list[subprocess.Popen] = []

@@ -25,9 +25,11 @@ VIOLATIONS = [
     ("tensorflow", "predictd.planted", "keras"),
     ("zmq", "predictd_server.planted", "zmq"),
     ("zmq", "predictd.planted", "zmq.asyncio"),
+    ("zmq", "predictd.testing.planted", "zmq"),
     ("celery", "predictd.planted", "celery"),
     ("celery", "predictd_server.planted", "kombu"),
     ("thin-client", "predictd.planted", "rich.progress"),
+    ("thin-client", "predictd.testing.planted", "pytest"),
     ("wire", "predictd_proto.planted", "socket"),
 ]
 # contract, the module that it lets through, the import

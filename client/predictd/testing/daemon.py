@@ -36,7 +36,6 @@ from predictd_proto.messages import (
     Welcome,
 )
 from predictd_proto.status import ServerStatus
-from predictd_proto.structures import fill_structure
 from predictd_proto.version import PROTOCOL_VERSION, choose_version
 
 if TYPE_CHECKING:
@@ -279,24 +278,11 @@ class FakeServer:
         return PredictResponse(id=request.id, tensors=tensors, receipt=receipt)
 
     def _seen(self, request: PredictRequest) -> SeenRequest:
-        arrays = {tensor.name: tensor.array() for tensor in request.tensors}
         try:
-            inputs = fill_structure(self.models.find(request)[1].input_structure, arrays)
-        except (PredictdError, KeyError):
-            inputs = arrays
-        return SeenRequest(
-            model=request.model,
-            inputs=inputs,
-            arrays=arrays,
-            version=request.version,
-            signature=request.signature,
-            rows=next((tensor.shape[0] for tensor in request.tensors if tensor.shape), 0),
-            timeout_ms=request.timeout_ms,
-            caller_class=request.caller_class,
-            traceparent=request.traceparent,
-            task_id=request.task_id,
-            id=request.id,
-        )
+            spec = self.models.find(request)[1]
+        except PredictdError:
+            spec = None
+        return SeenRequest.of(request, spec)
 
 
 def _reply(message: Message) -> list[Reply]:

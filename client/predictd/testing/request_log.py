@@ -13,6 +13,9 @@ import numpy as np
 
 from predictd.prediction import describe
 from predictd.testing.monitor import Monitor
+from predictd_proto.messages import PredictRequest
+from predictd_proto.metadata import SignatureSpec
+from predictd_proto.structures import fill_structure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +58,25 @@ class SeenRequest:
     id: int
     outcome: str = "waiting"
     is_cancelled: bool = field(default=False)
+
+    @classmethod
+    def of(cls, request: PredictRequest, spec: SignatureSpec | None) -> SeenRequest:
+        """Return a request as it is seen; None for a signature that is unknown."""
+        arrays = {tensor.name: tensor.array() for tensor in request.tensors}
+        is_known = spec is not None and arrays.keys() == {tensor.name for tensor in spec.inputs}
+        return cls(
+            model=request.model,
+            inputs=fill_structure(spec.input_structure, arrays) if spec is not None and is_known else arrays,
+            arrays=arrays,
+            version=request.version,
+            signature=request.signature,
+            rows=next((tensor.shape[0] for tensor in request.tensors if tensor.shape), 0),
+            timeout_ms=request.timeout_ms,
+            caller_class=request.caller_class,
+            traceparent=request.traceparent,
+            task_id=request.task_id,
+            id=request.id,
+        )
 
     def __repr__(self) -> str:
         asked = [repr(self.model)]

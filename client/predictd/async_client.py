@@ -7,6 +7,7 @@ client may be made anywhere (at import, before a fork) and used by one loop afte
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import suppress
@@ -91,7 +92,7 @@ class AsyncClient:
 
     def __del__(self) -> None:
         session: LoopSession | None = getattr(self, "_session", None)
-        if session is None or session.is_closed:
+        if session is None or session.is_closed or sys.is_finalizing():
             return
         if session.process is not this_process():
             set_aside(session)

@@ -5,6 +5,7 @@ Owns which dispatcher takes them: one for each process, made at first use. Any t
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -40,11 +41,13 @@ class FutureCalls:
 
     def __init__(self, asking: Asking, *, max_in_flight: int) -> None:
         self.asking = asking
-        self.max_in_flight = check_count("max_in_flight", max_in_flight)
+        self.max_in_flight: int = check_count("max_in_flight", max_in_flight)
         self._dispatchers: dict[Process, Dispatcher] = {}
         self._locks: dict[Process, AbstractContextManager[object]] = {}
 
     def __del__(self) -> None:
+        if sys.is_finalizing():
+            return  # its thread stands still already, perhaps with the lock that ending it takes
         # The threads don't hold on to the client: what was submitted is finished, and then they end.
         for process, dispatcher in getattr(self, "_dispatchers", {}).items():
             if process is this_process():
@@ -161,13 +164,13 @@ class FutureCalls:
             while True:
                 # What is done is handed out before the next input is asked for: that may take its time.
                 while under_way and (len(under_way) >= window or under_way[0].done()):
-                    yield under_way.popleft().result()
+                    yield _taken(under_way)
                 item = next(source, self)
                 if item is self:
                     break
                 under_way.append(self.submit(model, item, **words))
             while under_way:
-                yield under_way.popleft().result()
+                yield _taken(under_way)
         finally:
             for future in under_way:
                 future.cancel()
@@ -200,3 +203,10 @@ class FutureCalls:
         process = this_process()
         lock = self._locks.get(process)
         return lock if lock is not None else self._locks.setdefault(process, threading.RLock())
+
+
+def _taken(under_way: deque[Future[Prediction]]) -> Prediction:
+    # Still among them while its answer is awaited: a signal's exception must cancel it too.
+    prediction = under_way[0].result()
+    under_way.popleft()
+    return prediction

@@ -112,7 +112,9 @@ class Call:
         self._pool.give_back(connection)
         if isinstance(answer, ErrorResponse):
             raise self._refused(answer)
-        return answer, self._plan_for(answer)
+        plan = self._plan
+        assert plan is not None, "finish without begin"
+        return answer, plan if plan.reads(answer) else self._plan_for(answer, plan)
 
     def give_up(self) -> None:
         """End the connection, telling the server to drop the request, or keep it where nothing was sent."""
@@ -139,12 +141,8 @@ class Call:
                 connection.pending_id = None
                 return answer
 
-    def _plan_for(self, answer: PredictResponse) -> Plan:
+    def _plan_for(self, answer: PredictResponse, plan: Plan) -> Plan:
         """Return the plan that reads an answer: a version newer than the one remembered may have given it."""
-        plan = self._plan
-        assert plan is not None, "finish without begin"
-        if plan.reads(answer):
-            return plan
         version = answer.receipt.version
         if version != plan.metadata.version:
             plan = self._plan_of_version(plan, version)

@@ -41,10 +41,10 @@ class Plan:
     __slots__ = ("_single_output", "kinds", "label", "metadata", "spec")
 
     def __init__(self, metadata: ModelMetadata, spec: SignatureSpec) -> None:
-        self.metadata = metadata
-        self.spec = spec
-        self.kinds = RequestKinds()
-        self.label = f"model {metadata.name!r} version {metadata.version}"
+        self.metadata: ModelMetadata = metadata
+        self.spec: SignatureSpec = spec
+        self.kinds: RequestKinds = RequestKinds()
+        self.label: str = f"model {metadata.name!r} version {metadata.version}"
         if spec.name != metadata.default_signature:
             self.label += f" signature {spec.name!r}"
         structure = spec.output_structure
@@ -66,6 +66,7 @@ class Plan:
         """Return an answer's outputs, nested as the signature says, as arrays that own their memory."""
         if type(answer) is not KnownReply:
             return self.outputs(answer.tensors)
+        # The kind was seen to fit, so a single output is the one there is.
         if self._single_output is not None:
             return answer.kind.first_array(answer.frame)
         return fill_structure(self.spec.output_structure, answer.kind.arrays(answer.frame))
@@ -102,7 +103,7 @@ class Catalogue:
     __slots__ = ("plans", "server_id")
 
     def __init__(self, server_id: str) -> None:
-        self.server_id = server_id
+        self.server_id: str = server_id
         self.plans: dict[Key, Plan] = {}
 
     def forget(self, model: str) -> None:

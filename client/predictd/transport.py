@@ -94,8 +94,8 @@ class Connection:
     )
 
     def __init__(self, address: str) -> None:
-        self.address = address
-        self.process = this_process()
+        self.address: str = address
+        self.process: Process = this_process()
         self.pending_id: int | None = None
         self.greeting: Any = None
         # Ids of different connections never meet, neither in a log nor in an answer that took a wrong turn.
@@ -106,7 +106,8 @@ class Connection:
         self._poll = new_poll(self._socket.fileno())
         # Bound once: looking each of them up takes 40 ns, per call.
         self._get: Callable[[int], Any] = self._socket.get
-        self._send = self._socket.send
+        # That of the class below: pyzmq's public `send` only adds what other kinds of socket need.
+        self._send: Callable[[Buffer, int], object] = super(zmq.Socket, self._socket).send
         self._recv: Callable[[int, bool], Any] = self._socket.recv
 
     def __del__(self) -> None:

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 from tests.pools import asker
 
@@ -97,6 +97,22 @@ def coroutines() -> Ways:
     return lambda rows: loop.run_until_complete(ask_all(rows))
 
 
+def futures() -> Ways:
+    """`Client.submit`: a future for every row, from one thread."""
+    from tests.pools.asker import SLEEP, SLEEPER_INPUT, answer, client, ticker
+
+    def submit(row: int) -> Future:
+        return client.submit("sleeper", SLEEPER_INPUT) if row == SLEEP else client.submit("mlp", asker.ROWS[[row]])
+
+    def run(rows: list[int]) -> Answers:
+        mine = ticker()
+        with mine as before:
+            pending = [(row, submit(row)) for row in rows]
+            return [answer(row, future.result().outputs[0], mine, before) for row, future in pending]
+
+    return run
+
+
 def loop_after_loop() -> Ways:
     """The same, but with a new loop for every list of rows, as `asyncio.run` makes them."""
     import asyncio
@@ -119,6 +135,7 @@ KINDS: dict[str, Callable[[], Ways]] = {
     "executor": executor,
     "eager": eager,
     "to_thread": to_thread,
+    "submit": futures,
     "asyncio": coroutines,
     "asyncio.run": loop_after_loop,
 }

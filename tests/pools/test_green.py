@@ -151,6 +151,26 @@ def test_a_connection_goes_from_one_loop_to_another(runs: Any, server: FakeServe
     runs(LONG_SLICES + "assert all(run_in_real_thread(works) and works() for _ in range(10))")
 
 
+SUBMIT = """
+def submits():
+    futures = [client.submit("double", rows * n) for n in range(100)]
+    return all((future.result(20).outputs == 2 * n).all() for n, future in enumerate(futures))
+"""
+
+
+def test_futures_come_while_others_run(runs: Any, server: FakeServer) -> None:
+    server.replies = [usual, usual, after(1.0), usual]
+    runs(SUBMIT + "before = ticks; assert submits(); assert ticks > before + 10, ticks")
+
+
+@pytest.mark.parametrize("runs", ["gevent"], indirect=True)
+def test_futures_come_from_a_client_that_gave_some_before_the_patch(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with eventlet: what a thread from before the patch completes wakes none of its greenlets."""
+    first, patch = PROLOGUE.split("if sys.argv[2]", 1)
+    monkeypatch.setitem(globals(), "PROLOGUE", f"{first}{SUBMIT}assert submits()\nif sys.argv[2]{patch}")
+    runs("assert submits() and works()")
+
+
 def test_a_time_out_of_the_library_cancels_and_leaves_the_client_usable(runs: Any, server: FakeServer) -> None:
     server.replies = [usual, silent, usual]
     runs(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from celery.exceptions import TimeLimitExceeded
 
 from predictd_proto.errors import DeadlineExceededError
+from tests.daemon_process import DaemonProcess
 from tests.pools.driver import check_answers, required
 from tests.pools.worker import CONCURRENCY, TASKS, Worker
 
@@ -39,3 +41,22 @@ def test_limits(pool: str, start_worker: Callable[..., Worker], digits: tuple[np
         worker.answer(worker.send(f"{TASKS}.ask_model", 2.0, soft_time_limit=1))
 
     check_answers(worker.send_rows(range(40))(), digits[1], 40)
+
+
+def test_what_a_killed_child_had_queued_is_released(
+    start_worker: Callable[..., Worker], digits: tuple[np.ndarray, np.ndarray], mortal_daemon: DaemonProcess
+) -> None:
+    """The hard limit in prefork is a kill: nothing says goodbye, the server sees it by itself."""
+    worker = start_worker("prefork", children=2)
+    check_answers(worker.send_rows(range(10))(), digits[1], 10)
+    before = mortal_daemon.status().counters
+    with mortal_daemon.client(timeout_ms=60_000) as client, ThreadPoolExecutor(1) as caller:
+        # The engine is busy for longer than the limit, so the task's own request can't leave the queue.
+        busy = caller.submit(client.predict, "sleeper", np.array([105.0], np.float32))
+        worker.wait_until(lambda: mortal_daemon.status().running_ms > 0, "the engine is busy")
+        with pytest.raises(TimeLimitExceeded):
+            worker.answer(worker.send(f"{TASKS}.wait_for_model", 20.0, time_limit=1))
+        check_answers(worker.send_rows(range(10))(), digits[1], 10)
+        assert busy.result(60).outputs.tolist() == [105.0]
+    after = mortal_daemon.status().counters
+    assert after["requests_released_total"] == before["requests_released_total"] + 1, (before, after)

@@ -15,7 +15,8 @@ SCRIPT = ("-m", "tests.pools.script")
 
 
 @pytest.mark.parametrize(
-    "kind", ["threads", "fork", "forkserver", "spawn", "executor", "eager", "to_thread", "asyncio", "asyncio.run"]
+    "kind",
+    ["threads", "fork", "forkserver", "spawn", "executor", "eager", "to_thread", "submit", "asyncio", "asyncio.run"],
 )
 def test_script(kind: str, start_program: Callable[..., ScriptProgram], passes: Callable[..., None]) -> None:
     passes(start_program(ScriptProgram, python(*SCRIPT, kind)))

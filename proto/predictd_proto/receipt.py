@@ -23,14 +23,17 @@ class Receipt:
     Attributes:
         model: The model's name.
         version: The model version that answered.
-        queue_ms: From the request's arrival until its (first) batch was closed.
+        queue_ms: Waiting: from the request's arrival until its batch was closed, and between its batches where it was
+            cut into several.
         assemble_ms: Copying the batch together, for all batches that this request was in.
         execute_ms: Running the graph, likewise.
         split_ms: Cutting the outputs apart, likewise.
         batch_rows: Rows of callers in the (last) batch, this request's among them.
         padding_rows: Rows added to that batch to reach an allowed size.
         batches: Batches that the request was cut into.
-        closed_by: Why the (last) batch left: "idle", "gathered", "full", "window" or "drain".
+        closed_by: Why the (last) batch left. "idle": the engine was free for this one request; "gathered": it became
+            free for those that had come meanwhile; "full": no more fitted in; "window": the batch window was over;
+            "drain": the server was shutting down.
         queued_rows: Rows waiting at the server when this answer left: its load.
     """
 
@@ -55,5 +58,19 @@ class Receipt:
 
     @property
     def server_ms(self) -> float:
-        """All of the time the request spent in the server, in milliseconds."""
+        """The time the request spent waiting and running in the server, in milliseconds."""
         return self.queue_ms + self.assemble_ms + self.execute_ms + self.split_ms
+
+    def __str__(self) -> str:
+        batch = f"{self.batch_rows} rows" + (f" + {self.padding_rows} padding" if self.padding_rows else "")
+        if self.batches > 1:
+            batch = f"{self.batches} batches, the last of {batch}"
+        elif self.batches:
+            batch = f"a batch of {batch}"
+        else:
+            batch = "no batch: there were no rows"
+        times = f"queue {self.queue_ms:.2f}, assemble {self.assemble_ms:.2f}, execute {self.execute_ms:.2f}, "
+        return (
+            f"{self.model!r} version {self.version} in {self.server_ms:.2f} ms ({times}split {self.split_ms:.2f}), "
+            f"{batch}, closed: {self.closed_by}; {self.queued_rows} rows were waiting then"
+        )

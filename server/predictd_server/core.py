@@ -253,9 +253,10 @@ class Core:
         self.counters.rows_total += batch.rows
         self.counters.padding_rows_total += batch.size - batch.rows
         for part in batch.parts:
-            if not part.request.batches:
-                part.request.queue_s = now - part.request.arrived_s
-            part.request.batches += 1
+            request = part.request
+            # All that was not a run was waiting, between the batches of a request that was cut too.
+            request.queue_s = now - request.arrived_s - request.ran_s if request.batches else now - request.arrived_s
+            request.batches += 1
 
     # --- out --------------------------------------------------------------------------------------------------------
 

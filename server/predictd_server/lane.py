@@ -98,6 +98,7 @@ class Lane:
         parts: list[Part] = []
         rows = byte_count = 0
         cut: list[Pending] = []
+        is_full = False
         while self.queue and (rows < self.max_rows or not parts):
             request = self.queue[0]
             if request.is_over:
@@ -108,10 +109,11 @@ class Lane:
                 continue
             left = request.rows - request.next_row
             room = self._room(request, rows, byte_count)
-            if room < left and parts and (request.rows <= self.max_rows or room <= 0):
+            is_full = room < left
+            if is_full and parts and (request.rows <= self.max_rows or room <= 0):
                 break
             self.queue.popleft()
-            if left > room:
+            if is_full:
                 cut.append(request)
             parts.append(request.take(min(left, room)))
             rows += parts[-1].rows
@@ -122,7 +124,12 @@ class Lane:
         self.queue.extend(cut)
         self._drop_shells()
         self.waiting_rows -= rows
-        return self._batch(parts, rows, now, is_draining=is_draining) if parts else None
+        if not parts:
+            return None
+        size = allowed_size(self._sizes, rows) if self._sizes else rows
+        is_full = is_full or bool(cut) or (rows == self.max_rows and (len(parts) > 1 or self.window_s > 0))
+        reason = FULL if is_full else self._reason(parts, is_draining=is_draining)
+        return Batch(self.signature, parts, rows, size, self.shapes, reason, now)
 
     def _room(self, request: Pending, rows: int, byte_count: int) -> int:
         """Return how many rows of a request the batch still takes; at least one where it is the first."""
@@ -134,13 +141,7 @@ class Lane:
             room = min(room, (self._max_batch_bytes - byte_count) // max(request.row_bytes, 1))
         return room if rows else max(room, 1)
 
-    def _batch(self, parts: list[Part], rows: int, now: float, *, is_draining: bool) -> Batch:
-        size = allowed_size(self._sizes, rows) if self._sizes else rows
-        return Batch(self.signature, parts, rows, size, self.shapes, self._reason(parts, rows, is_draining), now)
-
-    def _reason(self, parts: list[Part], rows: int, is_draining: bool) -> str:
-        if rows == self.max_rows and len(parts) > 1:
-            return FULL
+    def _reason(self, parts: list[Part], *, is_draining: bool) -> str:
         if is_draining:
             return DRAIN
         if self.window_s:

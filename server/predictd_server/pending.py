@@ -57,6 +57,11 @@ class Pending:
     _offsets: list[list[int]] | None = None
 
     @property
+    def ran_s(self) -> float:
+        """Seconds that its batches have taken so far."""
+        return self.assemble_s + self.execute_s + self.split_s
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row of all inputs; their mean where rows differ."""
         return self.byte_count // max(self.rows, 1)

@@ -63,7 +63,7 @@ def response_frames(request: Pending, batch: Batch, run: Run, queued_rows: int) 
     receipt = Receipt(
         model=request.signature.model,
         version=request.signature.version,
-        queue_ms=_ms(request.queue_s),
+        queue_ms=_ms(max(request.queue_s, 0.0)),
         assemble_ms=_ms(request.assemble_s),
         execute_ms=_ms(request.execute_s),
         split_ms=_ms(request.split_s),

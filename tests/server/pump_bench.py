@@ -113,7 +113,7 @@ class PumpBench:
 
 @contextmanager
 def running_pump(
-    *, runs_inline: bool = False, endpoint: str | None = None, max_batch_size: int = 8
+    *, runs_inline: bool = False, endpoint: str | None = None, max_batch_size: int = 8, window_s: float = 0.0
 ) -> Iterator[PumpBench]:
     """A pump, ended with the block.
 
@@ -121,8 +121,9 @@ def running_pump(
         runs_inline: Whether the pump's own thread runs the batches.
         endpoint: Where it listens; None for a Unix socket.
         max_batch_size: Rows of a batch.
+        window_s: Batch window.
     """
-    bench = CoreBench(max_batch_size=max_batch_size, max_rows=100_000, max_bytes=1 << 30)
+    bench = CoreBench(max_batch_size=max_batch_size, window_s=window_s, max_rows=100_000, max_bytes=1 << 30)
     runner = GatedRunner()
     spec = replace(doubling_spec((None, 3)), input_structure="x0", output_structure="y0")
     bench.registry.put(served(spec, runner, max_batch_size))

@@ -55,14 +55,19 @@ def test_a_soft_limit_inside_predict_ends_it_and_the_child_goes_on(user_worker: 
 def test_queued_work_of_a_task_that_ran_out_of_time_is_not_run(user_worker: WorkerProcess, daemon) -> None:
     before = daemon.status().counters
     busy = user_worker.send(f"{TASKS}.sleep_in_predict", 3.0)
-    user_worker.wait_until(lambda: daemon.status().running_ms > 0, "the engine is busy")
+    user_worker.wait_until(lambda: daemon.status().counters["batches_total"] > before["batches_total"], "it runs")
     waiting = [user_worker.send(f"{TASKS}.sleep_in_predict", 3.0, soft_time_limit=1) for _ in range(2)]
     assert [user_worker.answer(result) for result in waiting] == ["soft time limit"] * 2
     assert user_worker.answer(busy) == "answered"
-    after = daemon.status().counters
-    assert after["requests_cancelled_total"] - before["requests_cancelled_total"] == 2, (before, after)
+
+    def dropped() -> int:
+        after = daemon.status().counters
+        # A cancel that doesn't get out in time is told by the end of its connection.
+        return sum(after[name] - before[name] for name in ("requests_cancelled_total", "requests_released_total"))
+
+    user_worker.wait_until(lambda: dropped() == 2, "both were dropped")
 
 
 def test_time_used_up_before_asking_counts(user_worker: WorkerProcess) -> None:
-    with pytest.raises(DeadlineExceededError, match="soft time limit of 3 s"):
-        user_worker.answer(user_worker.send(f"{TASKS}.sleep_first", 1.5, 6.0, soft_time_limit=3))
+    with pytest.raises(DeadlineExceededError, match="soft time limit of 5 s"):
+        user_worker.answer(user_worker.send(f"{TASKS}.sleep_first", 1.5, 15.0, soft_time_limit=5))

@@ -22,9 +22,9 @@ from predictd_celery.tasks import PREDICT
 from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 30.0
-ANSWER_TIMEOUT_S = 40.0
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 90.0
 READY_APP = "predictd_celery"
 
 

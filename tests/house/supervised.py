@@ -27,12 +27,12 @@ from tests.house.checkout import CHECKOUT
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
-ASK_TIMEOUT_S = 15.0
+ASK_TIMEOUT_S = 45.0
 ASK = """
 import json, sys
 from predictd_celery import app
-task = app.send_task("predictd.predict", ("mlp", json.load(sys.stdin)), expires=10, retry=False)
-print(json.dumps(task.get(timeout=8)))
+task = app.send_task("predictd.predict", ("mlp", json.load(sys.stdin)), expires=30, retry=False)
+print(json.dumps(task.get(timeout=30)))
 """
 
 Result = TypeVar("Result")
@@ -117,7 +117,7 @@ class Supervised:
         try:
             self._process.wait(STOP_TIMEOUT_S)
         finally:
-            _, left = psutil.wait_procs(everything, timeout=1)
+            _, left = psutil.wait_procs(everything, timeout=30)
             for process in left:
                 process.kill()
         assert not left, f"left behind: {left}"

@@ -45,7 +45,7 @@ def test_the_path_serves_again_after_a_kill(
 
     np.testing.assert_allclose(supervised.answer(x), expected, rtol=1e-4, atol=1e-6)
     assert supervised.pid(program) != pid
-    _, orphans = psutil.wait_procs(children, timeout=5)
+    _, orphans = psutil.wait_procs(children, timeout=60)
     assert not orphans, f"still there without their parent: {orphans}"
 
 

@@ -22,7 +22,7 @@ from predictd.jobs import Jobs
 from predictd.pending import Pending
 from predictd.polling import new_poll
 from predictd.prediction import Prediction, prediction_of
-from predictd.process import this_process
+from predictd.process import Process, this_process
 from predictd.transport import SLICE_MS
 from predictd.wording import seconds_text
 from predictd_proto.errors import DeadlineExceededError, RequestCancelledError
@@ -67,7 +67,7 @@ class PredictionFuture(Future[Prediction]):
         super().__init__()
         self._dispatcher = dispatcher
         self.has_place = has_place
-        self.pending = Pending(question, deadline, self._land)
+        self.pending: Pending = Pending(question, deadline, self._land)
 
     def cancel(self) -> bool:
         """Give the request up; return whether there was no answer yet."""
@@ -134,8 +134,8 @@ class Dispatcher:
     """
 
     def __init__(self, routes: Routes, *, retries: Retries | None, max_in_flight: int) -> None:
-        self.process = this_process()
-        self.is_ending = False
+        self.process: Process = this_process()
+        self.is_ending: bool = False
         self._max_in_flight = max_in_flight
         self._exchange = Exchange(routes, self, retries=retries, max_in_flight=max_in_flight)
         self._jobs = Jobs(self._post)
@@ -161,7 +161,7 @@ class Dispatcher:
         has_place = self._take_place(question, deadline)
         future = PredictionFuture(self, question, deadline, has_place=has_place)
         try:
-            if self._post(lambda: self._exchange.ask(future.pending)):
+            if self._post(lambda: self._exchange.add(future.pending)):
                 return future
         except BaseException:
             # A signal's exception: whether it was posted is unknown, so it is cancelled if it was.

@@ -61,12 +61,15 @@ def test_to_die_is_to_be_killed() -> None:
         assert process.exit_code == -signal.SIGKILL
 
 
-def test_it_is_stopped_and_goes_on() -> None:
+def test_it_is_stopped_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeProcess(doubling()) as process:
         CLIENT.predict("double", ROWS)
         process.stop()
         with pytest.raises(predictd.DeadlineExceededError, match="busy, stuck or stopped"):
             CLIENT.predict("double", ROWS, timeout_ms=100)
+        monkeypatch.setattr("predictd.testing.fake_process._ANSWER_S", 0.01)
+        with pytest.raises(predictd.ConfigError, match=r"says nothing for 0\.01 s: stopped\? Use resume"):
+            process.request_count()
         process.resume()
         assert CLIENT.predict("double", ROWS).receipt.version == 1
 

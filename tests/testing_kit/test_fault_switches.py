@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import predictd
-from predictd.testing import FakeServer, Fault, Faults
+from predictd.testing import FakeServer, Fault, Faults, WrongAnswerError
+from predictd_proto.dtypes import DTYPE_BYTES, STRING
 from predictd_proto.errors import ERROR_CLASSES
 from tests.testing_kit.conftest import ROWS, Serve, doubling
 
@@ -82,8 +83,28 @@ def test_wrong_dtypes_and_shapes_are_sent(server: FakeServer, client: predictd.C
         assert client.predict("double", ROWS).outputs.dtype == "int32"
     with server.faults.wrong_dtype():
         assert client.predict("double", ROWS).outputs.dtype == "float64"
+    for dtype in (*DTYPE_BYTES, STRING):
+        with server.faults.wrong_dtype(dtype):
+            prediction = client.predict("double", ROWS)
+            assert prediction.outputs.shape == (3, 4)
     with server.faults.wrong_shape():
         assert client.predict("double", ROWS).outputs.shape == (4, 4)
+
+
+def test_a_fake_that_fails_itself_says_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    def body() -> None:
+        with serve(doubling()), predictd.Client(retries=None) as client:
+            client.metadata("double")
+            with monkeypatch.context() as patch:
+                patch.setattr("predictd.testing.daemon.fake_receipt", broken)
+                assert outcome(client) == "InternalServerError"
+            assert outcome(client) == "right"
+
+    with pytest.raises(WrongAnswerError, match="the fake can't answer: "):
+        body()
 
 
 def test_only_one_model_and_only_after_some(server: FakeServer, client: predictd.Client) -> None:
@@ -208,6 +229,7 @@ def test_everything_ends_with_reset(serve: Serve) -> None:
     ("switch", "said"),
     [
         (lambda faults: faults.delay(-1), "faults.delay: ms: expected a number of milliseconds"),
+        (lambda faults: faults.wrong_dtype("float33"), "expected one of the wire's dtypes, such as 'int32', got"),
         (lambda faults: faults.flaky(2, seed=1), "faults.flaky: rate: expected a share from 0 to 1, got 2"),
         (lambda faults: faults.refuse(ValueError), "expected one of predictd's errors"),
         (lambda faults: faults.refuse(predictd.RetryableError), "expected one of predictd's errors"),

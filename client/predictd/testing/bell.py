@@ -20,6 +20,7 @@ class Bell:
     """
 
     def __init__(self) -> None:
+        self.descriptor: int
         self.descriptor, self._writer = os.pipe()
         self._process = this_process()
         # Also for this: who rings while it is closed must not write to whatever got its descriptor.

@@ -76,10 +76,10 @@ class FakeServer:
     ) -> None:
         self.endpoint = endpoint
         self.limits = limits
-        self.presence = Presence()
+        self.presence: Presence = Presence()
         self._monitor = Monitor()
-        self.faults = Faults(self._monitor, self.presence)
-        self.models = Shelf(models, self.faults.see)
+        self.faults: Faults = Faults(self._monitor, self.presence)
+        self.models: Shelf = Shelf(models, self.faults.see)
         self._log = RequestLog(self._monitor)
         self._mistakes: list[str] = []
         self._started_s = time.monotonic()
@@ -161,9 +161,15 @@ class FakeServer:
     def take(self, frames: Sequence[Buffer]) -> list[Reply]:
         """Take a message in, and return what is sent back for it, in order."""
         try:
-            message = decode(frames, self.limits)
+            return self._replies(decode(frames, self.limits))
         except PredictdError as error:
             return _reply(ErrorResponse.from_error(request_id_of(frames), error))
+        except Exception as error:  # a fault that can't be carried out must not end the fake's thread in silence
+            text = f"the fake can't answer: {type(error).__name__}: {error}"
+            self._mistakes.append(text)
+            return _reply(ErrorResponse.from_error(request_id_of(frames), InternalServerError(text)))
+
+    def _replies(self, message: Message) -> list[Reply]:
         if isinstance(message, PredictRequest):
             return self._predict(message)
         if isinstance(message, CancelRequest):

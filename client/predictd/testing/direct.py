@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from predictd.deadline import Deadline
-from predictd.process import this_process
+from predictd.process import Process, this_process
 from predictd.testing.bell import Bell
 from predictd.testing.presence import Presence
 from predictd.testing.turn import Reply
@@ -43,9 +43,9 @@ class DirectConnection(Connection):
 
     def __init__(self, address: str, take: Take, presence: Presence) -> None:
         self.address = address
-        self.process = this_process()
+        self.process: Process = this_process()
         self.pending_id = None
-        self.greeting = None
+        self.greeting: Any = None
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._take_in = take
         self._presence = presence

@@ -22,7 +22,7 @@ from predictd_proto.errors import (
 )
 from predictd_proto.messages import ErrorResponse, Hello, Message, PredictResponse
 from predictd_proto.metadata import ModelMetadata
-from predictd_proto.tensors import STRING, Tensor
+from predictd_proto.tensors import STRING, Tensor, is_dtype
 from predictd_proto.version import choose_version
 
 OnRequest = Callable[[Turn], "bool | None"]
@@ -117,14 +117,17 @@ def spoil(how: Spoil) -> OnRequest:
 
 def other_dtype(dtype: str) -> Change:
     """Answer with another dtype."""
+    if dtype and not is_dtype(dtype):
+        text = f"faults.wrong_dtype: expected one of the wire's dtypes, such as 'int32', got {dtype!r}"
+        raise ConfigError(text)
 
     def changed(tensor: Tensor) -> Tensor:
-        if tensor.dtype == STRING:
-            return Tensor.from_array(tensor.name, np.zeros(tensor.shape, dtype or "float32"))
+        if tensor.dtype == STRING and dtype != STRING:
+            return Tensor.from_array(tensor.name, np.zeros(tensor.shape), dtype or "float32")
         wanted = dtype or ("float64" if tensor.dtype != "float64" else "int32")
         if wanted == STRING:
             return Tensor.from_array(tensor.name, tensor.array().astype(str))
-        return Tensor.from_array(tensor.name, tensor.array().astype(wanted))
+        return Tensor.from_array(tensor.name, tensor.array(), wanted)
 
     return lambda answer: replace(answer, tensors=tuple([changed(tensor) for tensor in answer.tensors]))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -28,6 +29,9 @@ from predictd_proto.errors import ConfigError
 
 _PAUSE_S = 0.01
 _END_S = 10.0
+
+#: A loaded machine may take long to start an interpreter; nothing waits for ever.
+_ANSWER_S = 60.0
 
 
 class FakeProcess:
@@ -54,7 +58,7 @@ class FakeProcess:
     """
 
     def __init__(self, *models: FakeModel, endpoint: str | None = None) -> None:
-        self.endpoint = endpoint or default_test_endpoint()
+        self.endpoint: str = endpoint or default_test_endpoint()
         self._is_announced = endpoint is None
         self._models = [ship(model) for model in models]
         self._presence = Presence()
@@ -207,6 +211,9 @@ class FakeProcess:
         try:
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
+            if not select.select([process.stdout], [], [], _ANSWER_S)[0]:
+                text = f"the fake process at {self.endpoint} says nothing for {_ANSWER_S:g} s: stopped? Use resume()"
+                raise ConfigError(text)
             line = process.stdout.readline()
         except OSError:
             line = ""

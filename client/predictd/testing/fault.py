@@ -62,7 +62,7 @@ class Fault:
         after: int = 0,
     ) -> None:
         self.effect = effect
-        self.struck = 0
+        self.struck: int = 0
         self._name = name
         self._end = end
         self._model = model

@@ -123,13 +123,13 @@ class FakeModel:
             raise ConfigError(text)
         self.name = name
         self.version = version
-        self.labels = tuple(labels)
+        self.labels: tuple[str, ...] = tuple(labels)
         self.state = state
         self.error = error
-        self.signatures = dict(signatures)
-        self.batch_sizes = tuple(batch_sizes)
+        self.signatures: dict[str, FakeSignature] = dict(signatures)
+        self.batch_sizes: tuple[int, ...] = tuple(batch_sizes)
         self.parameters = parameters
-        self.source = source or f"{name}.keras"
+        self.source: str = source or f"{name}.keras"
         self.digest = digest
         self.runner = runner
         self.metadata  # noqa: B018  (whatever is wrong with it is told where it is written)

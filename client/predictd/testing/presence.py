@@ -25,7 +25,7 @@ class Presence:
         self._token = os.urandom(4).hex()
         self._back_s: float | None = 0.0
         self._watchers: list[Callable[[], object]] = []
-        self.life = 1
+        self.life: int = 1
 
     @property
     def server_id(self) -> str:

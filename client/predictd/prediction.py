@@ -51,14 +51,7 @@ class Prediction:
         return (Prediction, (self.outputs, self.receipt))
 
     def __repr__(self) -> str:
-        receipt = self.receipt
-        batch = f"{receipt.batch_rows} rows" + (f" + {receipt.padding_rows} padding" if receipt.padding_rows else "")
-        if receipt.batches > 1:
-            batch = f"{receipt.batches} batches, the last of {batch}"
-        return (
-            f"<Prediction {describe(self.outputs)} by {receipt.model!r} version {receipt.version} in "
-            f"{receipt.server_ms:.2f} ms (queued {receipt.queue_ms:.2f}, ran {receipt.execute_ms:.2f}; {batch})>"
-        )
+        return f"<Prediction {describe(self.outputs)} by {self.receipt}>"
 
 
 def prediction_of(answer: PredictResponse, plan: Plan) -> Prediction:

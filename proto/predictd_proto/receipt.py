@@ -62,7 +62,7 @@ class Receipt:
         return self.queue_ms + self.assemble_ms + self.execute_ms + self.split_ms
 
     def __str__(self) -> str:
-        batch = f"{self.batch_rows} rows" + (f" + {self.padding_rows} padding" if self.padding_rows else "")
+        batch = _rows(self.batch_rows) + (f" + {self.padding_rows} padding" if self.padding_rows else "")
         if self.batches > 1:
             batch = f"{self.batches} batches, the last of {batch}"
         elif self.batches:
@@ -72,5 +72,9 @@ class Receipt:
         times = f"queue {self.queue_ms:.2f}, assemble {self.assemble_ms:.2f}, execute {self.execute_ms:.2f}, "
         return (
             f"{self.model!r} version {self.version} in {self.server_ms:.2f} ms ({times}split {self.split_ms:.2f}), "
-            f"{batch}, closed: {self.closed_by}; {self.queued_rows} rows were waiting then"
+            f"{batch}, closed: {self.closed_by}; {_rows(self.queued_rows)} waited behind it"
         )
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"

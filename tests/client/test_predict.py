@@ -16,7 +16,8 @@ def test_a_prediction_has_outputs_and_a_receipt(server: FakeServer, client: pred
     np.testing.assert_array_equal(prediction.outputs, rows * 2)
     assert (prediction.receipt.model, prediction.receipt.version, prediction.receipt.batch_rows) == ("double", 1, 3)
     assert repr(prediction) == (
-        "<Prediction float32[3, 4] by 'double' version 1 in 0.30 ms (queued 0.10, ran 0.20; 3 rows)>"
+        "<Prediction float32[3, 4] by 'double' version 1 in 0.30 ms (queue 0.10, assemble 0.00, execute 0.20, "
+        "split 0.00), a batch of 3 rows, closed: idle; 0 rows waited behind it>"
     )
 
 

@@ -78,7 +78,10 @@ def test_a_receipt_reads_well() -> None:
     receipt = Receipt(model="digits", version=3, queue_ms=1.5, execute_ms=2.25, batch_rows=7, padding_rows=1)
     assert str(receipt) == (
         "'digits' version 3 in 3.75 ms (queue 1.50, assemble 0.00, execute 2.25, split 0.00), "
-        "a batch of 7 rows + 1 padding, closed: idle; 0 rows were waiting then"
+        "a batch of 7 rows + 1 padding, closed: idle; 0 rows waited behind it"
+    )
+    assert "a batch of 1 row, closed: full; 1 row waited" in str(
+        Receipt(model="m", version=1, batch_rows=1, closed_by="full", queued_rows=1)
     )
     assert "3 batches, the last of 2 rows" in str(Receipt(model="m", version=1, batches=3, batch_rows=2))
     assert "no batch" in str(Receipt(model="m", version=1, batches=0))

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Any
 
 from predictd.deadline import Deadline
 from predictd.process import Process, this_process

@@ -24,11 +24,11 @@ ROWS = np.ones((2, 4), np.float32)
 BOUND_S = 60.0
 
 
-def run(main: Coroutine[Any, Any, Any]) -> Any:
+def run(main: Coroutine[Any, Any, Any], *, bound_s: float = BOUND_S) -> Any:
     """Run a coroutine on a fresh loop, for no longer than a hung test may take."""
 
     async def bounded() -> Any:
-        return await asyncio.wait_for(main, BOUND_S)
+        return await asyncio.wait_for(main, bound_s)
 
     return asyncio.run(bounded())
 

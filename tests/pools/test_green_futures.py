@@ -11,6 +11,9 @@ import pytest
 from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer
 from tests.client.test_processes import PROLOGUE
+from tests.pools.driver import required
+
+pytestmark = pytest.mark.integration
 
 GREEN = """
 import time
@@ -46,7 +49,7 @@ def endpoint() -> Iterator[str]:
 @pytest.mark.parametrize("kind", ["gevent", "eventlet"])
 @pytest.mark.parametrize("is_made_before", [True, False], ids=["made before the patch", "made after it"])
 def test_under_patched_threads_the_dispatcher_is_a_greenlet(endpoint: str, kind: str, is_made_before: bool) -> None:
-    pytest.importorskip(kind)
+    required(kind)
     patch = {
         "gevent": "import gevent.monkey; gevent.monkey.patch_all(); from gevent import spawn, sleep",
         "eventlet": "import eventlet; eventlet.monkey_patch(); from eventlet import spawn, sleep",

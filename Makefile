@@ -101,7 +101,7 @@ lint: $(DEV_READY) ## ruff
 	@$(BIN)/ruff check $(CODE)
 
 .PHONY: types
-types: mypy basedpyright ## mypy (strict), then basedpyright as a second opinion
+types: mypy basedpyright verify-types ## mypy (strict), basedpyright as a second opinion, the public types
 
 .PHONY: mypy
 mypy: $(DEV_READY)
@@ -110,6 +110,15 @@ mypy: $(DEV_READY)
 .PHONY: basedpyright
 basedpyright: $(DEV_READY)
 	@$(BIN)/basedpyright --warnings $(filter-out tests,$(CODE))
+
+# In the package's own folder, where it is found as an installed one would be.
+.PHONY: verify-types
+verify-types: $(DEV_READY) ## Does every public name of predictd and predictd_proto say its type?
+	@for package in client/predictd proto/predictd_proto; do \
+		told=$$(cd $${package%/*} && PATH="$(CURDIR)/$(BIN):$$PATH" \
+			basedpyright --verifytypes $${package#*/} --ignoreexternal) \
+		&& echo "$$told" | grep 'Type completeness' || { echo "$$told"; exit 1; }; \
+	done
 
 .PHONY: imports
 imports: $(DEV_READY) ## import-linter: which package may import what

@@ -64,9 +64,9 @@ class Asking:
         connect_timeout_ms: float,
         retries: Retries | None,
     ) -> None:
-        self.given = _as_given(endpoints)
-        self.timeout_ms = check_timeout_ms("timeout_ms", timeout_ms)
-        self.connect_timeout_ms = check_timeout_ms("connect_timeout_ms", connect_timeout_ms)
+        self.given: str | tuple[str, ...] | None = _as_given(endpoints)
+        self.timeout_ms: float = check_timeout_ms("timeout_ms", timeout_ms)
+        self.connect_timeout_ms: float = check_timeout_ms("connect_timeout_ms", connect_timeout_ms)
         self.retries = retries
         self._routes: Routes | None = None if self.given is None else self._new_routes(parse_endpoints(self.given))
 

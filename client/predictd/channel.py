@@ -51,11 +51,11 @@ class Channel:
     )
 
     def __init__(self, connection: Connection, line: Line) -> None:
-        self.connection = connection
-        self.line = line
+        self.connection: Connection = connection
+        self.line: Line = line
         self.waiting: dict[int, Pending] = {}
-        self.is_open = True
-        self.is_to_be_read = False
+        self.is_open: bool = True
+        self.is_to_be_read: bool = False
         self._is_retired = False
         self._next_id = self._unread_from = connection.next_id()
 

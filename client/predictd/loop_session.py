@@ -17,7 +17,7 @@ from predictd.exchange import Exchange
 from predictd.jobs import Jobs
 from predictd.pending import Pending
 from predictd.prediction import Prediction, prediction_of
-from predictd.process import this_process
+from predictd.process import Process, this_process
 from predictd_proto.errors import ConfigError, RequestCancelledError
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class LoopSession:
             )
             raise ConfigError(text)
         self.loop = loop
-        self.process = this_process()
-        self.is_closed = False
+        self.process: Process = this_process()
+        self.is_closed: bool = False
         self._exchange = Exchange(routes, self, retries=retries, max_in_flight=max_in_flight)
         self._jobs = Jobs(self._deliver)
         self._timer: asyncio.TimerHandle | None = None
@@ -199,7 +199,7 @@ class Flight:
     def __init__(self, session: LoopSession, question: Question, deadline: Deadline) -> None:
         self._session = session
         self.landed: asyncio.Future[None] = session.loop.create_future()
-        self.pending = Pending(question, deadline, self._land)
+        self.pending: Pending = Pending(question, deadline, self._land)
 
     async def prediction(self) -> Prediction:
         """Wait for the answer; whatever ends the wait ends the question.

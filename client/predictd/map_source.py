@@ -28,7 +28,7 @@ class MapSource:
         else:
             self._present = iter(inputs)
         self._coming: asyncio.Task[Any] | None = None
-        self.is_over = False
+        self.is_over: bool = False
 
     async def comes_before(self, landed: asyncio.Future[None] | None) -> bool:
         """Wait for the next input, or for an answer where that comes first; return whether it is the input."""

@@ -71,20 +71,20 @@ class Pending:
     )
 
     def __init__(self, question: Question, deadline: Deadline, on_done: Callable[[Pending], object]) -> None:
-        self.question = question
-        self.deadline = deadline
-        self.on_done = on_done
+        self.question: Question = question
+        self.deadline: Deadline = deadline
+        self.on_done: Callable[[Pending], object] = on_done
         self.answer: PredictResponse | None = None
         self.plan: Plan | None = None
         self.error: BaseException | None = None
-        self.is_done = False
-        self.is_admitted = False
+        self.is_done: bool = False
+        self.is_admitted: bool = False
         self.alarms: tuple[Alarm, ...] = ()
         self.failover: Failover | None = None
         self.last_error: PredictdError | None = None
         self.link: Link | None = None
         self.line: Line | None = None
         self.channel: Channel | None = None
-        self.request_id = 0
-        self.is_plan_fresh = False
-        self.was_unlucky = False
+        self.request_id: int = 0
+        self.is_plan_fresh: bool = False
+        self.was_unlucky: bool = False

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 
 from predictd.deadline import Deadline
-from predictd.process import this_process
+from predictd.process import Process, this_process
 from predictd.transport import Connection, open_connections
 from predictd.turns import Turns, most_connections
-from predictd_proto.limits import DEFAULT_LIMITS
+from predictd_proto.limits import DEFAULT_LIMITS, Limits
 
 #: Idle connections kept; each is two file descriptors. More callers at once than this cost a handshake now and then.
 MOST_IDLE = 64
@@ -30,9 +30,9 @@ class Pool:
     __slots__ = ("_idle", "_is_closed", "_most_connections", "_turns", "limits", "process", "server_id")
 
     def __init__(self) -> None:
-        self.process = this_process()
-        self.server_id = ""
-        self.limits = DEFAULT_LIMITS
+        self.process: Process = this_process()
+        self.server_id: str = ""
+        self.limits: Limits = DEFAULT_LIMITS
         self._idle: deque[Connection] = deque()
         self._is_closed = False
         self._turns = Turns()

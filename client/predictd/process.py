@@ -21,7 +21,7 @@ class Process:
     __slots__ = ("pid",)
 
     def __init__(self, pid: int) -> None:
-        self.pid = pid
+        self.pid: int = pid
 
     def __repr__(self) -> str:
         return f"Process({self.pid})"

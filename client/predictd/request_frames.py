@@ -55,14 +55,14 @@ class Question:
         is_matched: bool = False,
         caller: tuple[str, str, str] = ("", "", ""),
     ) -> None:
-        self.model = model
-        self.inputs = inputs
-        self.version = version
-        self.signature = signature
-        self.cast = cast
-        self.is_lenient = is_lenient
-        self.is_matched = is_matched
-        self.caller = caller
+        self.model: str = model
+        self.inputs: Any = inputs
+        self.version: int | str | None = version
+        self.signature: str | None = signature
+        self.cast: bool = cast
+        self.is_lenient: bool = is_lenient
+        self.is_matched: bool = is_matched
+        self.caller: tuple[str, str, str] = caller
 
 
 def request_frames(

@@ -39,10 +39,10 @@ class Route:
     __slots__ = ("_asked_s", "_queued_rows", "_read_s", "circuit", "heard_s", "link", "under_way")
 
     def __init__(self, link: Link) -> None:
-        self.link = link
+        self.link: Link = link
         self.circuit: Circuit | None = None
         self.under_way: set[object] = set()
-        self.heard_s = float("-inf")
+        self.heard_s: float = float("-inf")
         self._asked_s = 0.0
         self._queued_rows = 0
         self._read_s = 0.0
@@ -95,7 +95,9 @@ class Routes:
         clock: Callable[[], float] = monotonic,
         draw: Callable[[], float] | None = None,
     ) -> None:
-        self.links = tuple(Link(endpoint, connect_timeout_ms=connect_timeout_ms) for endpoint in endpoints)
+        self.links: tuple[Link, ...] = tuple(
+            Link(endpoint, connect_timeout_ms=connect_timeout_ms) for endpoint in endpoints
+        )
         self.connect_timeout_ms = connect_timeout_ms
         self.only: Link | None = self.links[0] if len(self.links) == 1 else None
         self._clock = clock

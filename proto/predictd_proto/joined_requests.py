@@ -41,13 +41,13 @@ class JoinedRequest:
     __slots__ = ("_begin", "_middle", "_whole", "_whole_begin", "data_bytes", "header_bytes")
 
     def __init__(self, begin: bytes, middle: bytes, data_bytes: int) -> None:
-        self.data_bytes = data_bytes
+        self.data_bytes: int = data_bytes
         self._begin = begin
         self._middle = middle
         # Nearly every id takes eight bytes: then all of it is one call.
         self._whole_begin = begin + _UINT64
         self._whole = struct.Struct(f">{len(begin) + 1}sQ{len(_TIMEOUT_KEY)}sd{len(middle)}s{data_bytes}s")
-        self.header_bytes = self._whole.size
+        self.header_bytes: int = self._whole.size
 
     def frame(self, request_id: int, timeout_ms: float, data: bytes) -> bytes:
         """Return one request, as its only frame.

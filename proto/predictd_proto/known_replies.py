@@ -9,6 +9,7 @@ through `frames.decode`. Any thread: what is remembered is replaced as a whole, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -82,11 +83,11 @@ class ReplyKind:
         receipt = response.receipt
         self._model = receipt.model
         self._closed_by = receipt.closed_by
-        self.version = receipt.version
+        self.version: int = receipt.version
         self.resolved: Any = None
         template = ReplyTemplate(receipt.model, receipt.version, response.tensors)
         pieces = (closed_by_fact(receipt.closed_by) + template.first, *template.between)
-        self.head = pieces[0]
+        self.head: bytes = pieces[0]
         self._constants: list[tuple[bytes, int]] = []
         self._outputs: list[_Output] = []
         end = HEAD.size
@@ -99,8 +100,8 @@ class ReplyKind:
         # Looked up once: this one is on the path of every request.
         first = self._outputs[0]
         self._shape, self._dtype, self._start = first.shape, first.numpy_dtype, first.start
-        self.is_single = len(self._outputs) == 1
-        self.size = end
+        self.is_single: bool = len(self._outputs) == 1
+        self.size: int = end
 
     def has_constants(self, frame: bytes) -> bool:
         """Whether a frame of this kind's length has all its constants behind the numbers."""
@@ -152,14 +153,14 @@ class KnownReply(PredictResponse):
     __slots__ = ("fields", "frame", "kind")
 
     # The fields of a response are frozen by Python code, which would cost more than all of this.
-    __setattr__ = object.__setattr__
-    __delattr__ = object.__delattr__
+    __setattr__: Callable[..., None] = object.__setattr__
+    __delattr__: Callable[..., None] = object.__delattr__
 
     def __init__(self, kind: ReplyKind, frame: bytes, fields: Fields) -> None:
         self.id: int = fields[1]
-        self.kind = kind
-        self.frame = frame
-        self.fields = fields
+        self.kind: ReplyKind = kind
+        self.frame: bytes = frame
+        self.fields: Fields = fields
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -101,8 +101,8 @@ class ReplyTemplate:
         shared = _key("model") + _key(model) + _key("version") + pack_header(version, "version")
         shared += _key("tensors") + bytes((0x90 + len(tensors),))
         pieces = [packed_entry(tensor) for tensor in tensors]
-        self.first = shared + pieces[0]
-        self.between = pieces[1:]
+        self.first: bytes = shared + pieces[0]
+        self.between: list[bytes] = pieces[1:]
 
     def frame(self, request_id: int, queue_ms: float, facts: bytes, data: Sequence[Buffer]) -> bytes:
         """Return one reply, as its only frame.

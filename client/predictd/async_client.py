@@ -75,8 +75,13 @@ class AsyncClient:
 
     def __reduce__(self) -> tuple[Any, ...]:
         asking = self._asking
-        arguments = (asking.given, asking.timeout_ms, asking.connect_timeout_ms, asking.retries, self._max_in_flight)
-        return (_rebuild, arguments)
+        options = {
+            "timeout_ms": asking.timeout_ms,
+            "connect_timeout_ms": asking.connect_timeout_ms,
+            "retries": asking.retries,
+            "max_in_flight": self._max_in_flight,
+        }
+        return (_rebuild, (asking.given, options))
 
     def __repr__(self) -> str:
         where = ", ".join(self._asking.known_endpoints) or "default endpoint"
@@ -327,17 +332,5 @@ class AsyncClient:
         self._session = None
 
 
-def _rebuild(
-    endpoint: str | Iterable[str] | None,
-    timeout_ms: float,
-    connect_timeout_ms: float,
-    retries: Retries | None,
-    max_in_flight: int,
-) -> AsyncClient:
-    return AsyncClient(
-        endpoint,
-        timeout_ms=timeout_ms,
-        connect_timeout_ms=connect_timeout_ms,
-        retries=retries,
-        max_in_flight=max_in_flight,
-    )
+def _rebuild(endpoint: str | Iterable[str] | None, options: dict[str, Any]) -> AsyncClient:
+    return AsyncClient(endpoint, **options)

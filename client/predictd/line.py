@@ -8,13 +8,14 @@ connecting and fetching a plan are jobs. The thread that runs its exchange.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from predictd.catalogue import Plan, unexpected_outputs
 from predictd.channel import Channel
 from predictd.deadline import Clock, Deadline
 from predictd.driver import Driver
 from predictd.fetches import Fetches
+from predictd.outcomes import Outcomes
 from predictd.request_errors import lost, own_error, too_late
 from predictd.request_frames import answer_of, request_frames
 from predictd.transport import Connection, ConnectionLost
@@ -36,26 +37,6 @@ _RECONNECT_S = 1.0
 
 #: Connecting gets a little less than the time of those who wait for it, so that its error comes before their deadline.
 _MOST_MARGIN_MS = 100.0
-
-
-class Outcomes(Protocol):
-    """Where a line reports what became of a request, and what it wants to be done next: its exchange."""
-
-    def answered(self, pending: Pending, answer: PredictResponse, plan: Plan) -> None:
-        """It has its answer."""
-        ...
-
-    def failed(self, pending: Pending, error: BaseException) -> None:
-        """It has not, and is on no channel and in no queue any more."""
-        ...
-
-    def look_at(self, channel: Channel) -> None:
-        """Something was done to the channel: read it before waiting for its descriptor again."""
-        ...
-
-    def has_room(self, line: Line) -> None:
-        """The line may be able to send more."""
-        ...
 
 
 class Line:

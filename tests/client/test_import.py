@@ -41,7 +41,9 @@ def test_making_clients_and_models_starts_no_thread_and_opens_no_socket() -> Non
 
 
 def test_the_client_imports_nothing_heavy() -> None:
-    heavy = "asyncio importlib.metadata click rich tensorflow keras celery subprocess multiprocessing"
+    heavy = (
+        "asyncio concurrent.futures importlib.metadata click rich tensorflow keras celery subprocess multiprocessing"
+    )
     ran = run_program(
         "import sys, numpy, zmq\nbefore = set(sys.modules)\nimport predictd\n"
         f"print(*(set({heavy!r}.split()) & (set(sys.modules) - before)))"

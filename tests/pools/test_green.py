@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import predictd
+from predictd.transport import SLICE_MS
 from predictd_proto.messages import CancelRequest, PredictRequest
 from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer, answer, refuse, silent
@@ -219,6 +222,25 @@ kill(victim)
 assert works()
 """
     )
+
+
+def test_a_wake_up_that_is_lost_costs_a_slice_and_no_more(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept_ms: list[float] = []
+
+    class DeafPoll:
+        def register(self, descriptor: int, events: int) -> None: ...
+
+        def poll(self, timeout_ms: float) -> None:
+            slept_ms.append(timeout_ms)
+            time.sleep(timeout_ms / 1000)
+
+    monkeypatch.setattr("select.poll", DeafPoll)
+    with predictd.Client(str(server.endpoint)) as client:
+        client.predict("double", np.ones((1, 4), np.float32))
+        slept_ms.clear()
+        assert client.predict("double", np.ones((1, 4), np.float32)).outputs.sum() == 8
+    assert slept_ms
+    assert max(slept_ms) <= SLICE_MS
 
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "client/predictd").rglob("*.py")), ids=lambda path: path.name)

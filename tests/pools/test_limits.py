@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from celery.exceptions import TimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from predictd_proto.errors import DeadlineExceededError
 from tests.daemon_process import DaemonProcess
@@ -36,9 +36,12 @@ def test_limits(pool: str, start_worker: Callable[..., Worker], digits: tuple[np
     else:
         assert worker.answer(hard) == "answered"
 
-    # The base task's own deadline holds in every pool, and says what set it.
-    with pytest.raises(DeadlineExceededError, match="set by the task's soft time limit of 1 s"):
+    # The base task's own deadline holds in every pool, and says what set it. It is a little before the limit: where
+    # Celery enforces that too, a slow machine may be too late for it.
+    with pytest.raises((DeadlineExceededError, SoftTimeLimitExceeded)) as ended:
         worker.answer(worker.send(f"{TASKS}.ask_model", 2.0, soft_time_limit=1))
+    if "soft" not in ENFORCED[pool] or ended.type is DeadlineExceededError:
+        assert "set by the task's soft time limit of 1 s" in str(ended.value)
 
     check_answers(worker.send_rows(range(40))(), digits[1], 40)
 
@@ -46,10 +49,10 @@ def test_limits(pool: str, start_worker: Callable[..., Worker], digits: tuple[np
 def test_what_a_killed_child_had_queued_is_released(
     start_worker: Callable[..., Worker], digits: tuple[np.ndarray, np.ndarray], mortal_daemon: DaemonProcess
 ) -> None:
-    """The hard limit in prefork is a kill: nothing says goodbye, the server sees it by itself."""
+    """The hard limit in prefork is SIGTERM and soon SIGKILL: the child cancels, or the server sees that it is gone."""
     worker = start_worker("prefork", children=2)
     check_answers(worker.send_rows(range(10))(), digits[1], 10)
-    before = mortal_daemon.status().counters
+    before = _given_up(mortal_daemon)
     with mortal_daemon.client(timeout_ms=60_000) as client, ThreadPoolExecutor(1) as caller:
         # The engine is busy for longer than the limit, so the task's own request can't leave the queue.
         busy = caller.submit(client.predict, "sleeper", np.array([105.0], np.float32))
@@ -58,5 +61,9 @@ def test_what_a_killed_child_had_queued_is_released(
             worker.answer(worker.send(f"{TASKS}.wait_for_model", 20.0, time_limit=1))
         check_answers(worker.send_rows(range(10))(), digits[1], 10)
         assert busy.result(60).outputs.tolist() == [105.0]
-    after = mortal_daemon.status().counters
-    assert after["requests_released_total"] == before["requests_released_total"] + 1, (before, after)
+    assert _given_up(mortal_daemon) == before + 1
+
+
+def _given_up(daemon: DaemonProcess) -> int:
+    counters = daemon.status().counters
+    return counters["requests_cancelled_total"] + counters["requests_released_total"]

@@ -101,15 +101,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def _on_demand(name: str) -> Any:
     if name == "AsyncClient":
-        # On demand: asyncio takes longer to import than the whole of this package.
+        # asyncio takes longer to import than the whole of this package.
         from predictd.async_client import AsyncClient
 
         globals()[name] = AsyncClient
         return AsyncClient
     if name == "__version__":
-        # On demand: importlib.metadata takes a third as long as the whole of this package.
+        # importlib.metadata takes a third as long as the whole of this package.
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -118,3 +118,8 @@ def __getattr__(name: str) -> Any:
             return "0+unknown"
     text = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(text)
+
+
+if not TYPE_CHECKING:
+    # A type checker that sees this takes every misspelt name for one that is made on demand.
+    __getattr__ = _on_demand

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from predictd.deadline import Deadline
+from predictd.draws import draw
 from predictd.wording import restated, seconds_text
 from predictd_proto.errors import (
     DeadlineExceededError,
@@ -42,7 +43,13 @@ class Retries:
     most_pause_ms: float = 2_000.0
 
     def pause_ms(self, error: PredictdError, repetition: int, draw: Callable[[], float]) -> float:
-        """Return how long to wait before a repetition (1, 2, ...)."""
+        """Return how long to wait before a repetition, in milliseconds.
+
+        Args:
+            error: What the last try ended with.
+            repetition: 1 for the first one, and so on.
+            draw: Returns a number from 0 up to 1.
+        """
         longest_ms = min(self.most_pause_ms, self.first_pause_ms * 2.0 ** min(repetition - 1, 32))
         return float(error.retry_after_ms or 0) + draw() * longest_ms
 
@@ -53,17 +60,12 @@ class Tries:
     Args:
         retries: The policy.
         deadline: Until when to go on.
-        draw: Returns a number from 0 up to 1; None for `random.random`.
+        draw: Returns a number from 0 up to 1.
     """
 
     __slots__ = ("_deadline", "_draw", "_losses", "_repetitions", "_retries")
 
-    def __init__(self, retries: Retries, deadline: Deadline, draw: Callable[[], float] | None = None) -> None:
-        if draw is None:
-            # Not at import: with what it imports in turn it costs as much as several of our modules.
-            from random import random
-
-            draw = random
+    def __init__(self, retries: Retries, deadline: Deadline, draw: Callable[[], float] = draw) -> None:
         self._retries = retries
         self._deadline = deadline
         self._draw = draw

@@ -129,7 +129,11 @@ class ModelMetadata:
         return self.state == "ready"
 
     def signature(self, name: str | None = None) -> SignatureSpec | None:
-        """Return the signature of that name, or the default one; None when there is none."""
+        """Return a signature; None when there is none of that name.
+
+        Args:
+            name: The signature's name; None for the model's default.
+        """
         wanted = self.default_signature if name is None else name
         return next((spec for spec in self.signatures if spec.name == wanted), None)
 

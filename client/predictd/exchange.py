@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from predictd.alarms import Alarms
 from predictd.channel import MOST_IN_FLIGHT, Channel
 from predictd.deadline import Clock
+from predictd.draws import draw
 from predictd.driver import Driver
 from predictd.failover import Failover
 from predictd.line import Line
@@ -44,7 +45,7 @@ class Exchange:
         retries: How requests are repeated; None for never.
         max_in_flight: How many requests are worked on at once; those beyond wait their turn, first come first served.
         clock: Returns seconds, never goes back.
-        draw: Returns a number from 0 up to 1, for the pauses; None for `random.random`.
+        draw: Returns a number from 0 up to 1, for the pauses.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Exchange:
         retries: Retries | None,
         max_in_flight: int,
         clock: Clock = monotonic,
-        draw: Callable[[], float] | None = None,
+        draw: Callable[[], float] = draw,
     ) -> None:
         self._routes = routes
         self._retries = retries

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from predictd.deadline import Deadline
+from predictd.draws import draw
 from predictd.endpoint_errors import combined, was_refused_unsent
 from predictd.link import Link
 from predictd.retries import Retries, Tries
@@ -42,7 +43,7 @@ class Failover:
             over all the same: that is a part of connecting.
         deadline: Until when to go on.
         is_reading: It is no request but a look (status, models), which may be repeated at will.
-        draw: Returns a number from 0 up to 1; None for `random.random`.
+        draw: Returns a number from 0 up to 1.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Failover:
         deadline: Deadline,
         *,
         is_reading: bool = False,
-        draw: Callable[[], float] | None = None,
+        draw: Callable[[], float] = draw,
     ) -> None:
         self._routes = routes
         self._retries = retries
@@ -138,21 +139,13 @@ class Failover:
         if self._was_anybody_there:
             if self._retries is None:
                 return None
-            return self._retries.pause_ms(combined(self._errors), self._rounds + 1, self._drawn)
+            return self._retries.pause_ms(combined(self._errors), self._rounds + 1, self._draw)
         # Nobody was found: who comes up within the time for connecting is found, as with one endpoint.
         left_ms = self._routes.connect_timeout_ms - self._deadline.waited_ms
         if left_ms <= 0:
             return None
         longest_ms = min(FIRST_PAUSE_MS * 2.0 ** min(self._rounds, 32), MOST_PAUSE_MS)
-        return min(longest_ms * (0.5 + self._drawn() / 2), left_ms)
-
-    def _drawn(self) -> float:
-        if self._draw is None:
-            # Not at import: with what it imports in turn it costs as much as several of our modules.
-            from random import random
-
-            self._draw = random
-        return self._draw()
+        return min(longest_ms * (0.5 + self._draw() / 2), left_ms)
 
     def _final(self) -> PredictdError:
         last = self._errors[self._link]

@@ -3,12 +3,14 @@
 Owns the answer to "is this still the process that made it?" and the list that keeps inherited things alive. After a
 fork a child shares its parent's sockets: to use one spins for ever at 100 % CPU, to close one could disturb the parent.
 So they are neither used nor closed nor collected, only set aside. Lock-free: a lock that another thread held during the
-fork would stay locked in the child. Any thread.
+fork would stay locked in the child. The interpreter's own locks on modules that are being imported are such locks, so a
+fork waits for the modules that we import late. Any thread.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 
 class Process:
@@ -52,5 +54,12 @@ def _forget_ancestors() -> None:
     _processes.clear()
 
 
+def _finish_imports() -> None:
+    """Wait for those of our modules that another thread is importing: the child would have half of one, locked."""
+    for name in [name for name in sys.modules if name.startswith("predictd")]:
+        if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
+            __import__(name)
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_ancestors)
+    os.register_at_fork(before=_finish_imports, after_in_child=_forget_ancestors)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 
 from predictd.circuit import Circuit, opens
+from predictd.draws import draw
 from predictd.link import Link
 from predictd.process import Process, this_process
 from predictd_proto.endpoints import Endpoint
@@ -79,7 +80,7 @@ class Routes:
         endpoints: Where servers listen; at least one.
         connect_timeout_ms: How long connecting to one may take.
         clock: Returns seconds, never goes back.
-        draw: Returns a number from 0 up to 1; None for a generator of each process's own.
+        draw: Returns a number from 0 up to 1.
 
     Attributes:
         links: One for each endpoint.
@@ -93,7 +94,7 @@ class Routes:
         *,
         connect_timeout_ms: float,
         clock: Callable[[], float] = monotonic,
-        draw: Callable[[], float] | None = None,
+        draw: Callable[[], float] = draw,
     ) -> None:
         self.links: tuple[Link, ...] = tuple(
             Link(endpoint, connect_timeout_ms=connect_timeout_ms) for endpoint in endpoints
@@ -101,8 +102,7 @@ class Routes:
         self.connect_timeout_ms = connect_timeout_ms
         self.only: Link | None = self.links[0] if len(self.links) == 1 else None
         self._clock = clock
-        self._given_draw = draw
-        self._draw: Callable[[], float] = draw or _no_draw
+        self._draw = draw
         self._process: Process | None = None
         self._routes: dict[Link, Route] = {}
 
@@ -189,18 +189,6 @@ class Routes:
         process = this_process()
         if self._process is not process:
             # Of two threads one wins; what the other has noted meanwhile is forgotten, which does no harm.
-            self._draw = self._given_draw or _new_draw()
             self._routes = {link: Route(link) for link in self.links}
             self._process = process
         return self._routes
-
-
-def _new_draw() -> Callable[[], float]:
-    # Not at import: with what it imports in turn it costs as much as several of our modules.
-    from random import Random
-
-    return Random().random  # of its own: a fork that runs no hooks would leave the shared one the same in every child
-
-
-def _no_draw() -> float:
-    return 0.0

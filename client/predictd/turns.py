@@ -11,6 +11,13 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+try:
+    import resource
+except ImportError:  # Windows
+    _HAS_LIMITS = False
+else:
+    _HAS_LIMITS = True
+
 if TYPE_CHECKING:
     from predictd.deadline import Deadline
     from predictd.transport import Connection
@@ -85,9 +92,7 @@ class _Turn:
 
 def most_connections() -> int:
     """Return how many connections this process should have at most."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if not _HAS_LIMITS:
         return MOST_CONNECTIONS
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MOST_CONNECTIONS if limit < 0 else max(1, min(MOST_CONNECTIONS, limit // _SHARE))

@@ -137,3 +137,30 @@ def test_clients_that_are_dropped_leave_no_sockets(server: FakeServer, endpoint:
         del client
     gc.collect()
     assert len(server.of(PredictRequest)) == 20
+
+
+def test_a_fork_waits_for_what_another_thread_is_importing(server: FakeServer, endpoint: str) -> None:
+    runs(
+        endpoint,
+        """
+import builtins, signal, time
+inside = threading.Event()
+def slow(name, *arguments, original=builtins.__import__):
+    if name == "socket" and not inside.is_set():
+        inside.set()
+        time.sleep(0.3)
+    return original(name, *arguments)
+builtins.__import__ = slow
+def imports():
+    import predictd.probe
+    return bool(predictd.probe.is_listening)
+thread = threading.Thread(target=imports)
+thread.start()
+assert inside.wait(30)
+def finds_it_whole():
+    signal.alarm(30)  # a child that waits for the parent's lock would do so for ever
+    return imports()
+assert in_child(finds_it_whole) == 0
+thread.join()
+""",
+    )

@@ -158,9 +158,14 @@ class RemoteModel:
         """Return the outputs for one batch, sent as one request.
 
         Args:
-            x: As for `predict`, but no generators.
+            x: As for `predict`, but no generators; read and not kept.
+
+        Returns:
+            As `predict`.
 
         Raises:
+            TensorMismatchError: x is not what the model takes.
+            RequestTooLargeError: It is too large for one request; `predict` sends several.
             PredictdError: As `Client.predict`.
         """
         return self._ask(x)
@@ -172,9 +177,12 @@ class RemoteModel:
             x: As for `predict`, but no generators.
             training: Only False: a served model does not train.
 
+        Returns:
+            As `predict`.
+
         Raises:
             ConfigError: `training` is true.
-            PredictdError: As `Client.predict`.
+            PredictdError: As `predict_on_batch`.
         """
         if training:
             text = f"model {self._name!r}: training=True is not possible: a served model only infers"
@@ -188,34 +196,34 @@ class RemoteModel:
 
     @property
     def inputs(self) -> list[TensorSpec]:
-        """What it takes, in the order of its input structure."""
+        """What it takes: names, dtypes and shapes, in Keras' order (a dict's by its keys in alphabetical order)."""
         spec = self._known()[0].spec
         return _in_order(spec.inputs, spec.input_structure)
 
     @property
     def outputs(self) -> list[TensorSpec]:
-        """What it gives, in the order of its output structure."""
+        """What it gives, likewise."""
         spec = self._known()[0].spec
         return _in_order(spec.outputs, spec.output_structure)
 
     @property
     def input_names(self) -> list[str]:
-        """Names of the inputs."""
+        """Names of the inputs, in the order of `inputs`."""
         return [spec.name for spec in self.inputs]
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs."""
+        """Names of the outputs, in the order of `outputs`: an answer that is a dict goes by its keys."""
         return [spec.name for spec in self.outputs]
 
     @property
     def input_shape(self) -> Any:
-        """Shape of the input, None where an axis is free; of several inputs a list of shapes."""
+        """Shape of the input, e.g. `(None, 28, 28, 1)`, None where an axis is free; of several a list of shapes."""
         return _shapes(self.inputs)
 
     @property
     def output_shape(self) -> Any:
-        """Shape of the output, None where an axis is free; of several outputs a list of shapes."""
+        """Shape of the output, likewise."""
         return _shapes(self.outputs)
 
     def count_params(self) -> int | None:

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Between looks at whether the threads of cut jobs have ended.
+#: Between looks at whether the threads of cut jobs have ended, and for how long that is waited for: they wait in
+#: slices, but for a pause between two tries.
 _JOIN_PAUSE_S = 0.01
+_JOIN_S = 5.0
+
+_CLOSED = "the client was closed before the answer came"
 
 
 class LoopSession:
@@ -108,13 +112,17 @@ class LoopSession:
             job.cut()
             raise
         if error is not None:
+            if self.is_closed:
+                # Its time was cut short: what it says of that is nothing to its caller.
+                raise RequestCancelledError(_CLOSED) from error
             raise error
         return result  # type: ignore[return-value]
 
     async def close(self) -> None:
         """End every question, telling the servers, and wait until nothing is left."""
         self.discard()
-        while self._jobs.are_running:
+        end_s = monotonic() + _JOIN_S
+        while self._jobs.are_running and monotonic() < end_s:
             await asyncio.sleep(_JOIN_PAUSE_S)
 
     def discard(self) -> None:
@@ -125,7 +133,7 @@ class LoopSession:
         self._jobs.cut()
         if self._timer is not None:
             self._timer.cancel()
-        self._exchange.close(RequestCancelledError("the client was closed before the answer came"))
+        self._exchange.close(RequestCancelledError(_CLOSED))
 
     # What the exchange asks of its driver.
 

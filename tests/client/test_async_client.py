@@ -138,8 +138,11 @@ def test_an_answer_that_came_before_the_cancel_is_dropped_quietly(server: FakeSe
             await client.predict("double", ROWS)
             session = client._session
             assert session is not None
-            call = asyncio.create_task(client.predict("double", ROWS))
-            await asyncio.sleep(0)
+            while True:
+                call = asyncio.create_task(client.predict("double", ROWS))
+                await asyncio.sleep(0)
+                if not call.done():  # else the answer was there as soon as the request was sent
+                    break
             # The whole answer is taken in, and the task is cancelled before it may run again.
             while not session._exchange.is_idle:
                 session._exchange.turn()
@@ -286,6 +289,21 @@ def test_closing_fails_what_is_in_progress_and_a_later_call_works(server: FakeSe
         assert (await client.predict("double", ROWS)).outputs.sum() == 16
         await client.aclose()
         await client.aclose()
+
+    run(main())
+
+
+def test_closing_fails_questions_in_progress_too(server: FakeServer, endpoint: str) -> None:
+    server.control_is_silent = True
+
+    async def main() -> None:
+        client = predictd.AsyncClient(endpoint)
+        asking = asyncio.create_task(client.status())
+        await until(lambda: server.asked)
+        await client.aclose()
+        assert not job_threads()
+        with pytest.raises(predictd.RequestCancelledError, match="closed"):
+            await asking
 
     run(main())
 

@@ -234,13 +234,9 @@ def test_a_program_ends_though_futures_are_not_done(server: FakeServer, endpoint
 def test_a_program_ends_though_its_thread_was_stopped_at_a_bad_moment(server: FakeServer, endpoint: str) -> None:
     program = f"""{PROLOGUE}
 client.submit("double", rows).result()
-lock, is_held = client._dispatcher()._lock, threading.Event()
-def hold():
-    with lock:
-        is_held.set()
-        threading.Event().wait()
-threading.Thread(target=hold, daemon=True).start()
-is_held.wait()
+holder = threading.Thread(target=client._dispatcher()._lock.acquire)
+holder.start()
+holder.join()
 """
     ran = run_program(program, endpoint)
     assert (ran.returncode, ran.stderr) == (0, "")

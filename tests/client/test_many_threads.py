@@ -10,7 +10,7 @@ from tests.client.counted_process import CountedProcess
 from tests.client.fake_process import run_program
 
 PROLOGUE = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 import numpy as np
 import predictd
 
@@ -45,6 +45,7 @@ def together(target, count=THREADS):
 def in_child(body):
     pid = os.fork()
     if pid == 0:
+        signal.alarm(240)  # ends with the test, whatever happens
         try:
             os._exit(0 if body() else 1)
         finally:

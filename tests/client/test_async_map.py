@@ -76,6 +76,7 @@ def test_leaving_cancels_what_is_in_flight_and_waits_for_no_input(server: FakeSe
             answers = client.map("double", source(), window=8)
             assert (await anext(answers)).outputs[0, 0] == 0
             following = asyncio.ensure_future(_next(answers))
+            await asyncio.sleep(0)  # cancelled before it began, it would not have touched the answers
             await until(lambda: len(server.of(PredictRequest)) == 3)
             following.cancel()
             with pytest.raises(asyncio.CancelledError):

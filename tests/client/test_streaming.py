@@ -18,7 +18,7 @@ from predictd_proto.tensors import Tensor
 from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer, answer, model, signature, silent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 WIDTH = 4096
 ROW_BYTES = 4 * WIDTH
@@ -72,7 +72,7 @@ def forgetful(server: FakeServer) -> FakeServer:
 
 
 def limited(server: FakeServer, program: str, room_bytes: int, *arguments: object) -> None:
-    ran = run_program(LIMITED + program, str(server.endpoint), str(room_bytes), *map(str, arguments), timeout_s=110)
+    ran = run_program(LIMITED + program, str(server.endpoint), str(room_bytes), *map(str, arguments), timeout_s=300)
     assert ran.returncode == 0, ran.stderr + ran.stdout
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import predictd
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def peak_bytes(pid: int) -> int:
@@ -31,7 +31,7 @@ def test_a_killed_daemon_that_comes_back_costs_no_row(start_daemon, models: Path
                 daemon.start(wait=False)
             yield x
 
-    with daemon.client(timeout_ms=90_000) as client:
+    with daemon.client(timeout_ms=240_000) as client:
         outputs = predictd.RemoteModel("mlp", client=client).predict(batches())
     np.testing.assert_allclose(outputs, np.tile(y, (60, 1)), rtol=1e-4, atol=1e-6)
 
@@ -40,7 +40,7 @@ def test_the_daemon_holds_a_few_chunks_and_no_more(start_daemon, models: Path) -
     daemon = start_daemon(models / "mlp.keras")
     # 256 MB, of which no more than a few chunks of 16 MiB are anywhere at a time.
     x = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32), (1_000_000, 64))
-    model = predictd.RemoteModel("mlp", endpoint=daemon.endpoint, timeout_ms=60_000)
+    model = predictd.RemoteModel("mlp", endpoint=daemon.endpoint, timeout_ms=120_000)
     model.predict(x[:5_000])
     before = peak_bytes(daemon.pid)
     assert model.predict(x).shape == (1_000_000, 10)

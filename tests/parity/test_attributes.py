@@ -8,7 +8,7 @@ import pytest
 
 from tests.parity.parity_models import PARITY_MODELS
 
-pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(400)]
 
 #: Keras says int64 for what it answers as strings.
 WRONG_IN_KERAS = {"labels"}

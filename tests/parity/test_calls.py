@@ -11,7 +11,7 @@ import predictd
 from tests.parity.pair import assert_same
 from tests.parity.parity_models import PARITY_MODELS
 
-pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(400)]
 
 #: Keras runs any number of rows through them; as a batch they are always four.
 FIXED = {"fixed_rows"}

@@ -11,7 +11,7 @@ import pytest
 
 import predictd
 
-pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(400)]
 
 X = np.random.default_rng(4).normal(size=(20, 8)).astype("float32")
 LEFT, RIGHT = X[:, :3].copy(), X[:, 3:7].copy()

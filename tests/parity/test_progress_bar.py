@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from predictd.progress import ProgressBar
 from tests.daemon_process import clean_environment
 
-pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(400)]
 
 #: Ten batches, slow enough to be drawn one by one. Argument 1 is a model file or an endpoint, 2 `verbose`, 3 the steps.
 PROGRAM = """
@@ -81,7 +81,7 @@ def of_predictd(total: int | None, verbose: int, pauses_s: list[float]) -> str:
     return screen.getvalue()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     pauses_s=st.lists(
         st.sampled_from([0.0, 0.0001, 0.01, 0.049, 0.07, 0.5, 1.0, 7.0, 100.0, 4000.0]), min_size=1, max_size=30

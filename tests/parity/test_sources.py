@@ -12,7 +12,7 @@ import pytest
 import predictd
 from tests.parity.pair import assert_same
 
-pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(400)]
 
 X = np.random.default_rng(4).normal(size=(20, 8)).astype("float32")
 PARTS = (X[:7], X[7:14], X[14:])

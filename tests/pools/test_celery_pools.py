@@ -9,7 +9,13 @@ import pytest
 from tests.pools.driver import required
 from tests.pools.worker import CONCURRENCY, AskedWorker, Worker
 
-pytestmark = [pytest.mark.integration, pytest.mark.redis, pytest.mark.slow, pytest.mark.tensorflow]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.redis,
+    pytest.mark.slow,
+    pytest.mark.tensorflow,
+    pytest.mark.timeout(280),
+]
 
 
 @pytest.mark.parametrize("pool", list(CONCURRENCY))

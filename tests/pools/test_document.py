@@ -19,6 +19,8 @@ from tests.pools.program import Program, beside_python
 from tests.pools.test_limits import ENFORCED
 from tests.redis_process import free_port
 
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.timeout(280)]
+
 PAGE = (CHECKOUT / "docs/pools.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.strip().splitlines()]
@@ -53,9 +55,6 @@ def test_the_tables_promise_nothing_that_is_not_supported(heading: str) -> None:
     rows = table(heading)
     assert len(rows) >= 6
     assert all(cells[0].startswith("yes") for cells in rows.values())
-
-
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow]
 
 
 @pytest.fixture(scope="module")

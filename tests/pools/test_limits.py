@@ -14,7 +14,13 @@ from tests.daemon_process import DaemonProcess
 from tests.pools.driver import check_answers, required
 from tests.pools.worker import CONCURRENCY, TASKS, Worker
 
-pytestmark = [pytest.mark.integration, pytest.mark.redis, pytest.mark.slow, pytest.mark.tensorflow]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.redis,
+    pytest.mark.slow,
+    pytest.mark.tensorflow,
+    pytest.mark.timeout(280),
+]
 
 #: Which limits of Celery's interrupt a call, as `docs/pools.md` says too.
 ENFORCED = {"prefork": {"soft", "hard"}, "solo": set(), "threads": set(), "gevent": {"hard"}, "eventlet": set()}

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from predictd.client import Client
 from predictd.prediction import Prediction
 from predictd.remote_model import RemoteModel
-from predictd.retries import Retries
+from predictd.routing.retries import Retries
 from predictd_proto.errors import (
     ConfigError,
     DeadlineExceededError,

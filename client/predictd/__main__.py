@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from predictd.cli import main
+from predictd.cli.commands import main
 
 if __name__ == "__main__":
     main(prog_name="predictd")

@@ -13,16 +13,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from predictd.asking import Asking
-from predictd.client import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS
-from predictd.deadline import Deadline, check_timeout_ms
-from predictd.looking import served_models, wait_until_ready
-from predictd.loop_session import Flight, LoopSession
-from predictd.map_source import MapSource
+from predictd.deadline import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS, Deadline, check_timeout_ms
+from predictd.in_flight.loop_session import Flight, LoopSession
+from predictd.in_flight.map_source import MapSource
+from predictd.in_flight.windows import DEFAULT_MAX_IN_FLIGHT, DEFAULT_WINDOW, check_count
 from predictd.process import set_aside, this_process
-from predictd.request_frames import Question
-from predictd.retries import Retries
-from predictd.windows import DEFAULT_MAX_IN_FLIGHT, DEFAULT_WINDOW, check_count
+from predictd.requests.request_frames import Question
+from predictd.routing.asking import Asking
+from predictd.routing.looking import served_models, wait_until_ready
+from predictd.routing.retries import Retries
 from predictd.wording import seconds_text
 from predictd_proto.errors import ConfigError
 

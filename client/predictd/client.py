@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from predictd.asking import Asking
-from predictd.deadline import Deadline, check_timeout_ms
+from predictd.deadline import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS, Deadline, check_timeout_ms
 from predictd.future_calls import FutureCalls
-from predictd.looking import served_models, wait_until_ready
+from predictd.in_flight.windows import DEFAULT_MAX_IN_FLIGHT
 from predictd.prediction import Prediction, prediction_of
-from predictd.request_frames import Question
-from predictd.retries import Retries
-from predictd.windows import DEFAULT_MAX_IN_FLIGHT
+from predictd.requests.request_frames import Question
+from predictd.routing.asking import Asking
+from predictd.routing.looking import served_models, wait_until_ready
+from predictd.routing.retries import Retries
 from predictd.wording import seconds_text
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from predictd_proto.metadata import ModelMetadata
     from predictd_proto.status import ServerStatus
-
-DEFAULT_TIMEOUT_MS = 30_000.0
-DEFAULT_CONNECT_TIMEOUT_MS = 5_000.0
 
 
 class Client(FutureCalls):

@@ -13,6 +13,10 @@ from predictd_proto.errors import ConfigError
 
 Clock = Callable[[], float]
 
+#: What a call may take, and what finding a server may take of that, where nobody says otherwise.
+DEFAULT_TIMEOUT_MS = 30_000.0
+DEFAULT_CONNECT_TIMEOUT_MS = 5_000.0
+
 #: A month. Longer time-outs are mistakes (milliseconds taken for something else).
 MAX_TIMEOUT_MS = 31 * 24 * 3600 * 1000
 

@@ -11,17 +11,17 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
+from predictd.in_flight.windows import DEFAULT_WINDOW, check_count
 from predictd.process import Process, set_aside, this_process
-from predictd.request_frames import Question
-from predictd.windows import DEFAULT_WINDOW, check_count
+from predictd.requests.request_frames import Question
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
-    from predictd.asking import Asking
-    from predictd.dispatcher import Dispatcher
+    from predictd.in_flight.dispatcher import Dispatcher
     from predictd.prediction import Prediction
+    from predictd.routing.asking import Asking
 
 
 class FutureCalls:
@@ -188,7 +188,7 @@ class FutureCalls:
         if dispatcher is not None and not dispatcher.is_ending:
             return dispatcher
         # Not at import: what futures need takes as long to import as the whole of this package.
-        from predictd.dispatcher import Dispatcher
+        from predictd.in_flight.dispatcher import Dispatcher
 
         with self._lock():
             dispatcher = self._dispatchers.get(this_process())

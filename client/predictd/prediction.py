@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from predictd.catalogue import Plan
+from predictd.requests.catalogue import Plan
 from predictd_proto.known_replies import Fields, KnownReply, ReplyKind
 from predictd_proto.messages import PredictResponse, Receipt
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from predictd.catalogue import Plan
-from predictd.chunks import Pace
 from predictd.client import Client
-from predictd.data_sources import batch_count, batches_of, is_stream
 from predictd.deadline import check_timeout_ms
-from predictd.keras_arguments import QUIET, check_callbacks, count_of, first_steps, is_small
-from predictd.lazy_rows import LazyRows, rows_of
-from predictd.many_rows import ManyRows
-from predictd.progress import ProgressBar
-from predictd.request_frames import Question
-from predictd.structure_match import flat_names, match_inputs
+from predictd.requests.catalogue import Plan
+from predictd.requests.request_frames import Question
+from predictd.requests.structure_match import flat_names, match_inputs
+from predictd.rows.chunks import Pace
+from predictd.rows.data_sources import batch_count, batches_of, is_stream
+from predictd.rows.keras_arguments import QUIET, check_callbacks, count_of, first_steps, is_small
+from predictd.rows.lazy_rows import LazyRows, rows_of
+from predictd.rows.many_rows import ManyRows
+from predictd.rows.progress import ProgressBar
 from predictd.tables import format_count, format_table
 from predictd.wording import restated
 from predictd_proto.errors import ConfigError, RequestTooLargeError, TensorMismatchError

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from predictd.catalogue import Plan
+from predictd.connections.transport import ConnectionLost
 from predictd.deadline import Deadline
-from predictd.exchange import Exchange
-from predictd.pending import Pending
-from predictd.request_frames import Question
-from predictd.retries import Retries
-from predictd.transport import ConnectionLost
+from predictd.in_flight.exchange import Exchange
+from predictd.in_flight.pending import Pending
+from predictd.requests.catalogue import Plan
+from predictd.requests.request_frames import Question
+from predictd.routing.retries import Retries
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import PredictdError
 from predictd_proto.frames import decode, encode

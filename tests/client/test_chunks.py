@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictd.catalogue import Plan
-from predictd.chunks import MOST_CHUNK_BYTES, ChunkSize, Pace
-from predictd.joined_outputs import Joined
+from predictd.requests.catalogue import Plan
+from predictd.rows.chunks import MOST_CHUNK_BYTES, ChunkSize, Pace
+from predictd.rows.joined_outputs import Joined
 from predictd_proto.limits import Limits
 from predictd_proto.messages import PredictResponse, Receipt
 from predictd_proto.tensors import Tensor

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from predictd import command_group
-from predictd.cli import main
-from predictd.command_files import read_inputs
+from predictd.cli import group as command_group
+from predictd.cli.commands import main
+from predictd.cli.files import read_inputs
 from predictd_proto.messages import PredictRequest
 from tests.client.fake_process import CHECKOUT, with_paths
 from tests.client.fake_server import FakeServer, model, refuse, silent

@@ -59,7 +59,7 @@ def test_a_socket_file_left_over(endpoint: str) -> None:
 def test_a_socket_of_somebody_else(server: FakeServer, endpoint: str) -> None:
     os.chmod(path_of(endpoint), 0)
     ran = run_program(
-        "import os, sys, numpy, predictd, predictd.probe\n"
+        "import os, sys, numpy, predictd, predictd.connections.probe\n"
         "if os.getuid() == 0: os.seteuid(65534)\n"
         "client = predictd.Client(sys.argv[1], connect_timeout_ms=150)\n"
         "try: client.predict('m', numpy.ones((1, 4)))\n"
@@ -155,7 +155,7 @@ def test_a_server_that_comes_up_meanwhile_is_found(endpoint: str) -> None:
         return True
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("predictd.probe.is_listening", is_listening)
+        patch.setattr("predictd.connections.probe.is_listening", is_listening)
         assert client.status().is_ready
     assert len(looked) == 2
     server.stop()

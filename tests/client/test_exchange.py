@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import predictd
-from predictd.channel import MOST_IN_FLIGHT, MOST_UNREAD
-from predictd.retries import Retries
+from predictd.in_flight.channel import MOST_IN_FLIGHT, MOST_UNREAD
+from predictd.routing.retries import Retries
 from predictd_proto.messages import ErrorResponse, PredictResponse
 from predictd_proto.tensors import Tensor
 from tests.client.exchange_bench import Bench, value_of

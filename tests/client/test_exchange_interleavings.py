@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import predictd
-from predictd.channel import MOST_IN_FLIGHT
-from predictd.pending import Pending
-from predictd.retries import Retries
+from predictd.in_flight.channel import MOST_IN_FLIGHT
+from predictd.in_flight.pending import Pending
+from predictd.routing.retries import Retries
 from tests.client.exchange_bench import Bench, BenchConnection, value_of
 from tests.client.fake_server import answer
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictd.deadline import Deadline
-from predictd.failover import FIRST_PAUSE_MS, FIRST_SHARE_MS, MOST_PAUSE_MS, Failover
-from predictd.retries import Retries
-from predictd.routes import Routes
+from predictd.routing.failover import FIRST_PAUSE_MS, FIRST_SHARE_MS, MOST_PAUSE_MS, Failover
+from predictd.routing.retries import Retries
+from predictd.routing.routes import Routes
 from predictd_proto.endpoints import parse_endpoints
 from predictd_proto.errors import (
     DeadlineExceededError,

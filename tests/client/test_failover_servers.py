@@ -133,7 +133,7 @@ def test_callers_beside_a_stuck_one_are_served_elsewhere(server: FakeServer, end
 def test_callers_of_a_stuck_one_do_not_keep_all_the_connections(
     server: FakeServer, endpoint: str, pair: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("predictd.pool.most_connections", lambda: 3)
+    monkeypatch.setattr("predictd.connections.pool.most_connections", lambda: 3)
     with FakeServer(pair[0]) as stuck:
         stuck.replies = [lambda request: []]
         with client_of([pair[0], endpoint]) as client, ThreadPoolExecutor() as threads:

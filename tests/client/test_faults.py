@@ -155,7 +155,7 @@ def test_a_server_that_dies_in_mid_reply_is_lost(endpoint: str, monkeypatch: pyt
         assert isinstance(receive(connection), PredictRequest)
         send_half(connection, 1 << 20)
 
-    monkeypatch.setattr("predictd.link.Link.models", lambda *_: (DOUBLE,))
+    monkeypatch.setattr("predictd.requests.link.Link.models", lambda *_: (DOUBLE,))
     with (
         RawServer(endpoint.removeprefix("ipc://"), treat),
         pytest.raises(predictd.ServerLostError, match="went away with the request"),
@@ -212,8 +212,8 @@ def test_too_many_open_files_is_told_as_such(
     monkeypatch: pytest.MonkeyPatch, server: FakeServer, endpoint: str
 ) -> None:
     contexts: dict[Any, zmq.Context] = {}
-    monkeypatch.setattr("predictd.transport._contexts", contexts)
-    monkeypatch.setattr("predictd.transport.MAX_SOCKETS", 1)
+    monkeypatch.setattr("predictd.connections.transport._contexts", contexts)
+    monkeypatch.setattr("predictd.connections.transport.MAX_SOCKETS", 1)
     client = predictd.Client(endpoint, retries=None)
     with pytest.raises(predictd.TransportError, match=r"can't open a socket: Too many open files.*ulimit"):
         once(client)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predictd.fitting import fit_inputs
-from predictd.structure_match import match_inputs
+from predictd.requests.fitting import fit_inputs
+from predictd.requests.structure_match import match_inputs
 from predictd_proto.errors import TensorMismatchError
 from predictd_proto.tensors import TensorSpec
 from tests.client.fake_server import NAMED, PAIR, signature

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import predictd
-from predictd.transport import Connection, ConnectionLost
+from predictd.connections.transport import Connection, ConnectionLost
 from tests.client.fake_server import FakeServer, answer
 
 ROWS = np.ones((1, 4), np.float32)
@@ -97,6 +97,6 @@ def test_channels_go_with_the_one_that_was_lost(server: FakeServer, endpoint: st
 
 
 def _question(client: predictd.Client) -> tuple[Any, Any]:
-    from predictd.request_frames import Question
+    from predictd.requests.request_frames import Question
 
     return Question("double", ROWS), client.asking.deadline(None)

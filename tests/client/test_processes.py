@@ -152,8 +152,8 @@ def slow(name, *arguments, original=builtins.__import__):
     return original(name, *arguments)
 builtins.__import__ = slow
 def imports():
-    import predictd.probe
-    return bool(predictd.probe.is_listening)
+    import predictd.connections.probe
+    return bool(predictd.connections.probe.is_listening)
 thread = threading.Thread(target=imports)
 thread.start()
 assert inside.wait(30)

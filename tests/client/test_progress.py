@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from predictd.progress import ProgressBar
+from predictd.rows.progress import ProgressBar
 
 
 class Screen(io.StringIO):

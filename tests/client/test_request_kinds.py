@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from predictd.catalogue import Plan
 from predictd.prediction import Prediction, prediction_of
-from predictd.request_frames import Question, answer_of, request_frames
-from predictd.request_kinds import MAX_KINDS
+from predictd.requests.catalogue import Plan
+from predictd.requests.request_frames import Question, answer_of, request_frames
+from predictd.requests.request_kinds import MAX_KINDS
 from predictd_proto.errors import LocalProtocolError, PredictdError, RemoteProtocolError, RequestTooLargeError
 from predictd_proto.known_replies import KnownReply
 from predictd_proto.limits import DEFAULT_LIMITS, Limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from predictd.deadline import Deadline
-from predictd.retries import Retries, Tries
+from predictd.routing.retries import Retries, Tries
 from predictd_proto.errors import (
     DeadlineExceededError,
     ExpiredInQueueError,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictd.circuit import FIRST_MS, MOST_ABSENT_MS, MOST_REFUSED_MS, MOST_RETRY_AFTER_MS, PROBE_S, Circuit
-from predictd.link import Link
-from predictd.routes import HALF_LIFE_S, ROWS_PER_SILENT_S, Routes
+from predictd.requests.link import Link
+from predictd.routing.circuit import FIRST_MS, MOST_ABSENT_MS, MOST_REFUSED_MS, MOST_RETRY_AFTER_MS, PROBE_S, Circuit
+from predictd.routing.routes import HALF_LIFE_S, ROWS_PER_SILENT_S, Routes
 from predictd_proto.endpoints import parse_endpoints
 from predictd_proto.errors import (
     DeadlineExceededError,

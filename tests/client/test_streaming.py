@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import predictd
-from predictd import chunks
+from predictd.rows import chunks
 from predictd_proto.messages import CancelRequest, PredictRequest, PredictResponse, Receipt
 from predictd_proto.tensors import Tensor
 from tests.client.fake_process import run_program

@@ -246,7 +246,7 @@ def test_a_future_of_another_process_is_not_waited_for_in_vain(
     server: FakeServer, client: predictd.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.replies = [silent]
-    monkeypatch.setattr("predictd.prediction_future._GRACE_S", 0.01)
+    monkeypatch.setattr("predictd.in_flight.prediction_future._GRACE_S", 0.01)
     future = client.submit("double", ROWS, timeout_ms=10_000)
     server.wait_for(PredictRequest)
     monkeypatch.setattr(future.pending.deadline, "_ends_s", 0.0)  # type: ignore[attr-defined]

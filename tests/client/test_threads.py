@@ -33,7 +33,7 @@ def test_every_thread_gets_its_own_answers(server: FakeServer, client: predictd.
 def test_idle_connections_are_bounded(
     server: FakeServer, client: predictd.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("predictd.pool.MOST_IDLE", 2)
+    monkeypatch.setattr("predictd.connections.pool.MOST_IDLE", 2)
     together = threading.Barrier(8)
     rows = np.ones((1, 4), np.float32)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import predictd
+from predictd.connections.turns import Turns, most_connections
 from predictd.deadline import Deadline
-from predictd.turns import Turns, most_connections
 from predictd_proto.messages import CancelRequest, Hello
 from tests.client.fake_server import FakeServer, answer, silent
 
@@ -22,7 +22,7 @@ ROWS = np.ones((2, 4), np.float32)
 @pytest.fixture
 def three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a process have three connections."""
-    monkeypatch.setattr("predictd.pool.most_connections", lambda: 3)
+    monkeypatch.setattr("predictd.connections.pool.most_connections", lambda: 3)
 
 
 def slow(request: Any) -> list[Any]:

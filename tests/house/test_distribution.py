@@ -99,7 +99,7 @@ def test_the_server_never_installs_a_keras_with_a_known_hole(metadata: Message, 
 def test_commands_of_other_packages_are_found_by_entry_point(wheel: zipfile.ZipFile) -> None:
     entry_points = configparser.ConfigParser()
     entry_points.read_string(dist_info(wheel, "entry_points.txt"))
-    assert dict(entry_points["console_scripts"]) == {"predictd": "predictd.cli:main"}
+    assert dict(entry_points["console_scripts"]) == {"predictd": "predictd.cli.commands:main"}
     for name, target in entry_points["predictd.commands"].items():
         module, _, attribute = target.partition(":")
         command = getattr(importlib.import_module(module), attribute)

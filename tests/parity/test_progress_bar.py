@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictd.progress import ProgressBar
+from predictd.rows.progress import ProgressBar
 from tests.daemon_process import clean_environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(400)]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import predictd
-from predictd.transport import SLICE_MS
+from predictd.connections.transport import SLICE_MS
 from predictd_proto.messages import CancelRequest, PredictRequest
 from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer, answer, refuse, silent
@@ -56,7 +56,7 @@ def tick():
 threading.Thread(target=tick, daemon=True).start()
 """
 #: A wake-up that is lost costs a slice: with slices longer than the time-out it costs the answer, and is seen.
-LONG_SLICES = "import predictd.transport; predictd.transport.SLICE_MS = 600_000\n"
+LONG_SLICES = "import predictd.connections.transport; predictd.connections.transport.SLICE_MS = 600_000\n"
 PATCHED = {"time.sleep", "select.poll", "select.select", "socket.socket", "threading.Lock", "threading.Thread"}
 
 

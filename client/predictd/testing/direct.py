@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
 from predictd.process import Process, this_process
 from predictd.testing.bell import Bell
 from predictd.testing.presence import Presence
 from predictd.testing.turn import Reply
-from predictd.transport import Connection, ConnectionLost
 from predictd_proto.dtypes import Buffer
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.frames import encode

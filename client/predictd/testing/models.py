@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from predictd.structure_match import is_plain
+from predictd.requests.structure_match import is_plain
 from predictd.testing.declared import declared_signature
 from predictd_proto.errors import ConfigError, ProtocolError
 from predictd_proto.metadata import ModelMetadata, SignatureSpec

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from predictd import connecting
+from predictd.connections import connecting
 from predictd.testing.daemon import FakeServer
 from predictd.testing.direct import DirectStandIn
 from predictd.testing.homes import announced, default_test_endpoint
@@ -19,7 +19,7 @@ from predictd_proto.errors import ConfigError
 from predictd_proto.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from predictd.connecting import StandIn
+    from predictd.connections.connecting import StandIn
     from predictd.testing.models import FakeModel
 
 #: Data addresses at which a fake of this process answers now.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from predictd.catalogue import choose_plan
+from predictd.requests.catalogue import choose_plan
 from predictd.testing.models import FakeModel
 from predictd_proto.errors import (
     ConfigError,

@@ -16,7 +16,7 @@ from itertools import count
 
 import zmq
 
-from predictd.polling import new_poll
+from predictd.connections.polling import new_poll
 from predictd.testing.bell import Bell
 from predictd.testing.presence import Presence
 from predictd.testing.turn import Reply

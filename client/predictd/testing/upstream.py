@@ -9,10 +9,10 @@ import threading
 from dataclasses import replace
 
 from predictd.client import Client
-from predictd.connecting import connect, read_message
-from predictd.deadline import Deadline
+from predictd.connections.connecting import connect, read_message
+from predictd.connections.transport import Connection, ConnectionLost
+from predictd.deadline import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS, Deadline
 from predictd.process import this_process
-from predictd.transport import Connection, ConnectionLost
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import DeadlineExceededError, RemoteProtocolError, ServerLostError
 from predictd_proto.frames import encode
@@ -20,8 +20,6 @@ from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, PredictRequest, PredictResponse
 from predictd_proto.metadata import ModelMetadata
 
-DEFAULT_TIMEOUT_MS = 30_000.0
-CONNECT_TIMEOUT_MS = 5_000.0
 READY_TIMEOUT_S = 60.0
 
 
@@ -51,7 +49,7 @@ class Upstream:
     @property
     def limits(self) -> Limits:
         """What it accepts in one request."""
-        limits: Limits = self._connection(Deadline(CONNECT_TIMEOUT_MS)).greeting.limits
+        limits: Limits = self._connection(Deadline(DEFAULT_CONNECT_TIMEOUT_MS)).greeting.limits
         return limits
 
     def ask(self, request: PredictRequest) -> PredictResponse:
@@ -90,7 +88,7 @@ class Upstream:
     def _connection(self, deadline: Deadline) -> Connection:
         connection: Connection | None = getattr(self._here, "connection", None)
         if connection is None or connection.process is not this_process() or not connection.is_connected:
-            connection = connect(self._endpoint.data, deadline=deadline.sooner(CONNECT_TIMEOUT_MS))
+            connection = connect(self._endpoint.data, deadline=deadline.sooner(DEFAULT_CONNECT_TIMEOUT_MS))
             self._here.connection = connection
             self._opened.append(connection)
         return connection

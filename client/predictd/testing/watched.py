@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
 from predictd.testing.presence import Presence
-from predictd.transport import Connection, ConnectionLost
 from predictd_proto.dtypes import Buffer
 from predictd_proto.endpoints import Endpoint
 
@@ -69,12 +69,12 @@ class WatchedStandIn:
 
     def is_listening(self, address: str, deadline: Deadline) -> bool:
         """Return whether anything accepts connections."""
-        from predictd.probe import is_listening
+        from predictd.connections.probe import is_listening
 
         return is_listening(address, deadline)
 
     def likely_cause(self, address: str, deadline: Deadline) -> tuple[bool, str]:
         """Return whether anything listens, and in words why no server answered."""
-        from predictd.probe import likely_cause
+        from predictd.connections.probe import likely_cause
 
         return likely_cause(address, deadline)

@@ -1,0 +1,226 @@
+"""The `predictd` command: what a person or a script asks a server from a shell.
+
+Owns the commands predict, models and status, and the way other packages add theirs. It prints; asking is the client's.
+Errors end as one readable line on standard error and an exit code, never as a traceback. Main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from predictd.cli.files import read_inputs, to_plain, write_outputs
+from predictd.cli.group import CommandGroup
+from predictd.cli.texts import models_text, prediction_text, status_text
+from predictd.client import Client
+from predictd.deadline import check_timeout_ms
+from predictd_proto.errors import (
+    ConfigError,
+    DeadlineExceededError,
+    ModelNotReadyError,
+    OverloadedError,
+    PredictdError,
+    ServerDrainingError,
+    TransportError,
+)
+from predictd_proto.plain import to_plain as message_to_plain
+from predictd_proto.status import ServerStatus
+
+#: Exit codes: click itself uses 2 for usage.
+FAILED, USAGE, NOT_READY, UNREACHABLE, TIMED_OUT = 1, 2, 3, 4, 5
+
+_EXIT_CODES: tuple[tuple[type[PredictdError], int], ...] = (
+    (ConfigError, USAGE),
+    (ModelNotReadyError, NOT_READY),
+    (OverloadedError, NOT_READY),
+    (ServerDrainingError, NOT_READY),
+    (TransportError, UNREACHABLE),
+    (DeadlineExceededError, TIMED_OUT),
+)
+
+_EPILOG = """\b
+Exit codes:
+  0  done; for status: ready
+  1  the request failed (the text on standard error says why)
+  2  wrong usage or settings
+  3  the server or the model is not ready, or the queue is full: try again
+  4  nobody answers at the endpoint, or the server went away
+  5  no answer in time
+"""
+
+#: For a person who waits: shorter than a program's.
+CONNECT_TIMEOUT_MS = 2_000.0
+
+
+def _endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--timeout-ms", type=float, default=30_000.0, show_default=True, metavar="N", help="What the call may take."
+    )(command)
+    return click.option(
+        "--endpoint",
+        "endpoints",
+        metavar="URL",
+        multiple=True,
+        help="ipc:///absolute/path or tcp://host:port; several with commas or by repeating it.  "
+        "[default: $PREDICTD_ENDPOINT, else your own socket]",
+    )(command)
+
+
+def _readable_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except PredictdError as error:
+            click.echo(f"{click.style('predictd:', fg='red', bold=True)} {error.message}", err=True)
+            sys.exit(_exit_code(error))
+
+    return run
+
+
+def _exit_code(error: PredictdError) -> int:
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
+
+
+def _client(endpoints: tuple[str, ...], timeout_ms: float) -> Client:
+    check_timeout_ms("--timeout-ms", timeout_ms)
+    given = ",".join(endpoints) if endpoints else None
+    return Client(given, timeout_ms=timeout_ms, connect_timeout_ms=min(CONNECT_TIMEOUT_MS, timeout_ms))
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+    del parameter
+    if is_given and not context.resilient_parsing:
+        import predictd
+
+        click.echo(f"predictd {predictd.__version__}")
+        context.exit()
+
+
+@click.group(
+    cls=CommandGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print it.")
+def main() -> None:
+    """One process owns the Keras graph, everybody asks it.
+
+    `predictd serve model.keras` in one terminal, `predictd predict model rows.npy` in another.
+    """
+
+
+@main.command(epilog=_EPILOG)
+@click.argument("model")
+@click.argument("source", default="-", metavar="[INPUT]")
+@_endpoint_options
+@click.option("--output", metavar="FILE", default=None, help="Write the outputs to a .npy, .npz or .json file.")
+@click.option("--version", "model_version", metavar="V", default=None, help="A version number or a label.")
+@click.option("--signature", metavar="NAME", default=None, help="Another signature than the model's default.")
+@click.option("--json", "as_json", is_flag=True, help="Print outputs and receipt as JSON.")
+@_readable_errors
+def predict(
+    model: str,
+    source: str,
+    endpoints: tuple[str, ...],
+    timeout_ms: float,
+    output: str | None,
+    model_version: str | None,
+    signature: str | None,
+    as_json: bool,
+) -> None:
+    """Run MODEL on the rows in INPUT and print the outputs.
+
+    INPUT is a .npy file, a .npz or .json file (for several inputs, by name), or - for standard input, JSON or .npy.
+    Numbers are cast to the model's dtypes.
+    """
+    inputs = read_inputs(source)
+    version: int | str | None = int(model_version) if model_version and model_version.isdecimal() else model_version
+    with _client(endpoints, timeout_ms) as client:
+        answer = client.predict(model, inputs, version=version, signature=signature, cast=True)
+    if output is not None:
+        write_outputs(output, answer.outputs)
+    if as_json:
+        receipt = message_to_plain(answer.receipt)
+        printed = {"receipt": receipt} if output else {"outputs": to_plain(answer.outputs), "receipt": receipt}
+        click.echo(json.dumps(printed))
+    else:
+        click.echo(prediction_text(answer, shows_outputs=output is None))
+
+
+@main.command(epilog=_EPILOG)
+@click.argument("model", required=False)
+@_endpoint_options
+@click.option("--json", "as_json", is_flag=True, help="Print everything known of them as JSON.")
+@_readable_errors
+def models(model: str | None, endpoints: tuple[str, ...], timeout_ms: float, as_json: bool) -> None:
+    """List the models that are served, or the versions of MODEL."""
+    with _client(endpoints, timeout_ms) as client:
+        found = client.models(model)
+    if as_json:
+        click.echo(json.dumps([message_to_plain(metadata) for metadata in found], indent=2))
+    else:
+        click.echo(models_text(found))
+
+
+@main.command(epilog=_EPILOG)
+@_endpoint_options
+@click.option("--json", "as_json", is_flag=True, help="Print everything known as JSON.")
+@click.option("--wait", "wait_s", type=float, default=None, metavar="SECONDS", help="Wait until it is ready.")
+@_readable_errors
+def status(endpoints: tuple[str, ...], timeout_ms: float, as_json: bool, wait_s: float | None) -> None:
+    """Say how the server is: alive, responsive, ready.
+
+    Ends with exit code 0 when it takes requests, so that scripts can wait for it: predictd status --wait 60
+
+    Of several servers each is shown, and one that takes requests is enough: exit code 0 if there is one, else 3 if any
+    of them answers, else that of the first.
+    """
+    with _client(endpoints, timeout_ms) as client:
+        if len(client.endpoints) > 1:
+            sys.exit(_print_each(client, timeout_ms, as_json=as_json, wait_s=wait_s))
+        found = _ready_status(client, wait_s) if wait_s is not None else client.status()
+    click.echo(json.dumps(message_to_plain(found), indent=2) if as_json else status_text(found))
+    sys.exit(0 if found.is_ready else NOT_READY)
+
+
+def _print_each(client: Client, timeout_ms: float, *, as_json: bool, wait_s: float | None) -> int:
+    """Print the status of each of several servers; return the exit code."""
+    if wait_s is not None:
+        with contextlib.suppress(PredictdError):  # each server's own text tells why
+            client.wait_until_ready(wait_s)
+    codes: list[int] = []
+    plain: list[Any] = []
+    for endpoint in client.endpoints:
+        with _client((endpoint,), timeout_ms) as one:
+            try:
+                found = one.status()
+            except PredictdError as error:
+                codes.append(_exit_code(error))
+                plain.append({"endpoint": endpoint, "error": {"code": error.code, "message": error.message}})
+                text = f"{click.style(endpoint, bold=True)}\n{click.style(error.message, fg='red')}"
+            else:
+                codes.append(0 if found.is_ready else NOT_READY)
+                plain.append(message_to_plain(found))
+                text = status_text(found)
+        if not as_json:
+            click.echo(f"{text}\n")
+    if as_json:
+        click.echo(json.dumps(plain, indent=2))
+    return next((code for code in (0, NOT_READY) if code in codes), codes[0])
+
+
+def _ready_status(client: Client, wait_s: float) -> ServerStatus:
+    try:
+        return client.wait_until_ready(wait_s)
+    except ModelNotReadyError as error:
+        try:
+            return client.status()
+        except PredictdError:
+            raise error from None

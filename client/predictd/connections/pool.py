@@ -1,0 +1,112 @@
+"""The pool: connections of one process to one endpoint that wait for their next request.
+
+Owns which connection a call gets and what becomes of it afterwards. Any number of threads may use it at once: a deque's
+append and pop are atomic, so there is no lock that a fork could leave locked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from predictd.connections.transport import Connection, open_connections
+from predictd.connections.turns import Turns, most_connections
+from predictd.deadline import Deadline
+from predictd.process import Process, this_process
+from predictd_proto.limits import DEFAULT_LIMITS, Limits
+
+#: Idle connections kept; each is two file descriptors. More callers at once than this cost a handshake now and then.
+MOST_IDLE = 64
+
+
+class Pool:
+    """Idle connections.
+
+    Attributes:
+        process: The process it belongs to.
+        server_id: The server that the newest connection reached; "" once it was lost.
+        limits: What that server takes in one request.
+    """
+
+    __slots__ = ("_idle", "_is_closed", "_most_connections", "_turns", "limits", "process", "server_id")
+
+    def __init__(self) -> None:
+        self.process: Process = this_process()
+        self.server_id: str = ""
+        self.limits: Limits = DEFAULT_LIMITS
+        self._idle: deque[Connection] = deque()
+        self._is_closed = False
+        self._turns = Turns()
+        self._most_connections = most_connections()
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> Connection | None:
+        """Return an idle connection, the most recently used one; None when there is none.
+
+        Whether its server is still there shows when something is sent: looking first would cost a microsecond per call.
+        """
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def await_turn(self, deadline: Deadline) -> Connection | None:
+        """Wait while this process has as many connections as it should; return one that another caller is done with.
+
+        Returns:
+            The connection; None where a new one may be made, or the deadline has passed.
+        """
+        while open_connections(self.process) >= self._most_connections and not deadline.is_over:
+            connection = self._turns.wait(deadline)
+            if connection is not None:
+                if connection.is_connected:
+                    return connection
+                connection.close()
+        return None
+
+    def welcome(self, connection: Connection) -> None:
+        """Take note of the server that a new connection reached; connections to an earlier one are closed."""
+        server_id = connection.greeting.server_id
+        if server_id != self.server_id:
+            self.server_id = server_id
+            self.limits = connection.greeting.limits
+            self.close_idle()
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next call, or end it where its state is unknown."""
+        if connection.pending_id is not None:
+            # One that was lost while it was used takes the others along: their end shows a moment later, and a request
+            # that is sent again must not be lost a second time to the same server.
+            if connection.process is this_process() and not connection.is_connected:
+                self.server_id = ""
+                self.close_idle()
+            connection.abandon()
+            self._turns.give(None)
+        elif len(self._idle) >= MOST_IDLE or connection.greeting.server_id != self.server_id:
+            connection.close()
+            self._turns.give(None)
+        else:
+            self._idle.append(connection)
+            if self._turns.is_wanted:
+                self._serve()
+            if self._is_closed:  # looked at last: another thread may close the pool at any moment
+                self.close_idle()
+
+    def _serve(self) -> None:
+        connection = self.take()
+        if connection is not None and not self._turns.give(connection):
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close what is idle now, and what is given back later."""
+        self._is_closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close what is idle now."""
+        while True:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return

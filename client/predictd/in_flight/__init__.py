@@ -1,0 +1,3 @@
+"""In flight: many requests at once on few connections, for event loops and futures."""
+
+from __future__ import annotations

@@ -1,0 +1,232 @@
+"""The dispatcher: an exchange driven by one background thread, and the futures that it completes.
+
+Owns that thread, its inbox and the pipe that wakes it. It is made at the first `submit` in a process, serves that
+process only, and ends when its client is closed or collected and all that was submitted is done; a program's end does
+not wait for it. It waits in poll or select as they are at that moment, so that gevent and eventlet may have turned the
+thread into a greenlet. No event loop: other greenlets would seem to run inside it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from predictd.connections.polling import new_poll
+from predictd.connections.transport import SLICE_MS
+from predictd.in_flight.exchange import Exchange
+from predictd.in_flight.jobs import Jobs
+from predictd.in_flight.prediction_future import PredictionFuture
+from predictd.process import Process, this_process
+from predictd.wording import seconds_text
+from predictd_proto.errors import DeadlineExceededError, RequestCancelledError
+
+if TYPE_CHECKING:
+    from predictd.deadline import Clock, Deadline
+    from predictd.in_flight.channel import Channel
+    from predictd.requests.request_frames import Question
+    from predictd.routing.retries import Retries
+    from predictd.routing.routes import Routes
+
+Result = TypeVar("Result")
+
+#: Without requests nothing is due; the pipe and the connections wake the thread.
+_IDLE_MS = 60_000.0
+
+#: The thread of a client that is closed while nothing is in flight ends at once; this only bounds the wait for it.
+_JOIN_S = 5.0
+
+
+class Dispatcher:
+    """One process's thread for one client's futures. Making it opens nothing.
+
+    Args:
+        routes: Where to ask.
+        retries: How requests are repeated; None for never.
+        max_in_flight: How many requests are worked on at once; `submit` waits for its place among them.
+
+    Attributes:
+        process: The process it belongs to.
+        is_ending: Whether it takes nothing more.
+    """
+
+    def __init__(self, routes: Routes, *, retries: Retries | None, max_in_flight: int) -> None:
+        self.process: Process = this_process()
+        self.is_ending: bool = False
+        self._max_in_flight = max_in_flight
+        self._exchange = Exchange(routes, self, retries=retries, max_in_flight=max_in_flight)
+        self._jobs = Jobs(self._post)
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._places = threading.Semaphore(max_in_flight)
+        # Re-entrant: a signal's handler or a finalizer may come back here on the thread that holds it.
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._ident: int | None = None
+        self._is_asleep = False
+        self._is_over = False
+        self._is_rung = False
+        self._pipe: tuple[int, int] | None = None
+        self._poll = new_poll()
+
+    def submit(self, question: Question, deadline: Deadline) -> PredictionFuture | None:
+        """Send a question; return its future, or None where this dispatcher is ending.
+
+        Raises:
+            DeadlineExceededError: There was no place until the deadline.
+        """
+        self._start()
+        has_place = self._take_place(question, deadline)
+        future = PredictionFuture(self, question, deadline, has_place=has_place)
+        try:
+            if self._post(lambda: self._exchange.add(future.pending)):
+                return future
+        except BaseException:
+            # A signal's exception: whether it was posted is unknown, so it is cancelled if it was.
+            future.cancel()
+            self.leave(future)
+            raise
+        self.leave(future)
+        return None
+
+    def cancel(self, future: PredictionFuture) -> None:
+        """Give a future's request up. In another process than its own it is left alone."""
+        if self.process is this_process():
+            self._post(lambda: self._drop(future))
+
+    def leave(self, future: PredictionFuture) -> None:
+        """Give a future's place back; more than once does no harm."""
+        if future.has_place:
+            future.has_place = False
+            self._places.release()
+
+    def end(self) -> None:
+        """Take nothing more; the thread ends when all that was submitted is done."""
+        self.is_ending = True
+        self._wake()
+
+    def close(self) -> None:
+        """End, and wait for the thread where nothing is in flight."""
+        self.end()
+        thread = self._thread
+        if thread is not None and self._ident != threading.get_ident() and self._exchange.is_idle and not self._inbox:
+            thread.join(_JOIN_S)
+
+    # What the exchange asks of its driver.
+
+    def watch(self, channel: Channel) -> None:
+        """Wake up whenever the channel's descriptor is readable."""
+        self._poll.register(channel.connection.fileno())
+
+    def unwatch(self, channel: Channel) -> None:
+        """Don't any more."""
+        self._poll.unregister(channel.connection.fileno())
+
+    def start(
+        self, work: Callable[[Clock], Result], done: Callable[[Result | None, BaseException | None], None]
+    ) -> None:
+        """Do blocking work on a thread of its own; its result comes in with the post."""
+        self._jobs.start(work, done)
+
+    def _take_place(self, question: Question, deadline: Deadline) -> bool:
+        if self._ident == threading.get_ident():
+            # In a future's callback: nobody else could make room, so it waits its turn in the exchange instead.
+            return self._places.acquire(blocking=False)
+        if self._places.acquire(timeout=deadline.remaining_ms / 1000):
+            return True
+        text = (
+            f"model {question.model!r}: time-out after {seconds_text(deadline.waited_ms)}, before there was a place: "
+            f"{self._max_in_flight} requests of this client are in flight (max_in_flight)"
+        )
+        raise DeadlineExceededError(text, {"state": "preparing"})
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._pipe = os.pipe()
+            self._poll.register(self._pipe[0])
+            self._thread = threading.Thread(target=self._run, name="predictd-dispatcher", daemon=True)
+            self._thread.start()
+
+    def _post(self, call: Callable[[], None]) -> bool:
+        """Have something called on the thread; return False where it ended before."""
+        with self._lock:
+            if self._is_over:
+                return False
+            self._inbox.append(call)
+        if self._is_asleep:
+            self._wake()
+        return True
+
+    def _wake(self) -> None:
+        self._is_asleep = False
+        with self._lock:
+            # Under the lock: the number of a closed pipe may be another file's by now. Never more than one byte is in
+            # it, and never is it read without one: eventlet's `os` would wait there, whatever the descriptor says.
+            if self._pipe is not None and not self._is_rung:
+                self._is_rung = True
+                os.write(self._pipe[1], b"\0")
+
+    def _run(self) -> None:
+        self._ident = threading.get_ident()
+        try:
+            while not self._has_ended():
+                self._wait()
+                while self._inbox:
+                    self._inbox.popleft()()
+                self._exchange.turn()
+        finally:
+            self._finish()
+
+    def _has_ended(self) -> bool:
+        if not self.is_ending or not self._exchange.is_idle:
+            return False
+        with self._lock:
+            self._is_over = not self._inbox
+        return self._is_over
+
+    def _wait(self) -> None:
+        assert self._pipe is not None, "run before it was started"
+        self._is_asleep = True
+        # Looked at after the flag was set: who posts now, sees it.
+        if not self._inbox:
+            self._poll.poll(self._patience_ms())
+        self._is_asleep = False
+        with self._lock:
+            if self._is_rung:
+                os.read(self._pipe[0], 1)
+                self._is_rung = False
+
+    def _patience_ms(self) -> float:
+        next_s = self._exchange.next_turn_s()
+        if next_s is None:
+            return _IDLE_MS
+        # At most a slice: an event loop's patched poll may lose a wake-up.
+        return min(max(next_s - monotonic(), 0.0) * 1000 + 1, SLICE_MS)
+
+    def _finish(self) -> None:
+        """End what is left (nothing is, but after a fault of ours) and give everything back."""
+        self.is_ending = True
+        with self._lock:
+            self._is_over = True
+        self._jobs.cut()
+        while self._inbox:
+            self._inbox.popleft()()
+        self._exchange.close(
+            RequestCancelledError("the thread that had this request in hand ended; its error says why")
+        )
+        with self._lock:
+            pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            for descriptor in pipe:
+                os.close(descriptor)
+
+    def _drop(self, future: PredictionFuture) -> None:
+        if future.pending.is_done:
+            return
+        self._exchange.cancel(future.pending)
+        self.leave(future)
+        future.set_running_or_notify_cancel()

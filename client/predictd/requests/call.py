@@ -1,0 +1,174 @@
+"""A call: one predict request, from the caller's inputs to the server's answer.
+
+Owns the order of things: a connection, the plan, the tensors, the limits, send, receive, outputs; and that the
+connection ends well or is abandoned, whatever is raised in between, by a signal too. The caller's thread.
+"""
+
+from __future__ import annotations
+
+from predictd.connections.pool import Pool
+from predictd.connections.transport import Connection, ConnectionLost
+from predictd.deadline import Deadline
+from predictd.requests.catalogue import Plan, unexpected_outputs
+from predictd.requests.link import Link
+from predictd.requests.request_errors import lost, too_late
+from predictd.requests.request_frames import Question, answer_of, request_frames
+from predictd_proto.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    PredictdError,
+    ServerLostError,
+    TensorMismatchError,
+)
+from predictd_proto.messages import ErrorResponse, PredictResponse
+
+
+class Call:
+    """One question, sent once. `begin`, then `finish`; `give_up` where the answer is no longer wanted.
+
+    Args:
+        link: Where to ask.
+        question: What.
+        deadline: Until when.
+    """
+
+    __slots__ = ("_connection", "_deadline", "_link", "_plan", "_pool", "_question", "_server_id")
+
+    def __init__(self, link: Link, question: Question, deadline: Deadline) -> None:
+        self._link = link
+        self._question = question
+        self._deadline = deadline
+        self._pool: Pool = link.pool
+        self._connection: Connection | None = None
+        self._plan: Plan | None = None
+        self._server_id = ""
+
+    def begin(self, *, may_wait: bool = True) -> None:
+        """Send the request.
+
+        Args:
+            may_wait: Wait for another caller's connection where the process has enough of them.
+
+        Raises:
+            PredictdError: It was not sent.
+        """
+        self._connection = self._pool.take()
+        if self._connection is not None:
+            try:
+                self._send(self._connection)
+                return
+            except ConnectionLost:
+                # It has been idle since its server went, and so have the others: that is no loss of this request.
+                self.give_up()
+                self._pool.close_idle()
+        self._connection = self._link.connect(self._pool, self._deadline, self._question.model, may_wait=may_wait)
+        try:
+            self._send(self._connection)
+        except ConnectionLost:
+            self.give_up()
+            raise self._lost(was_sent=False) from None
+
+    def _send(self, connection: Connection) -> None:
+        question, greeting = self._question, connection.greeting
+        server_id = self._server_id = greeting.server_id
+        key = (question.model, question.version, question.signature)
+        request_id = connection.next_id()
+        try:
+            plan, is_fresh = self._link.plan(server_id, key, self._deadline)
+            try:
+                frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+            except TensorMismatchError:
+                if is_fresh:
+                    raise
+                # What is remembered may be an older version than the one served now: look again before refusing.
+                self._link.forget(question.model)
+                plan, _ = self._link.plan(server_id, key, self._deadline)
+                frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+            self._plan = plan
+            connection.send(frames, request_id)
+        except ConnectionLost:
+            raise
+        except BaseException:
+            self.give_up()
+            raise
+
+    def finish(self) -> tuple[PredictResponse, Plan]:
+        """Wait for the answer; return it and the plan that reads it.
+
+        Raises:
+            PredictdError: There is none, or it is an error.
+        """
+        connection = self._connection
+        assert connection is not None, "finish without begin"
+        try:
+            answer = self._answer(connection)
+        except ConnectionLost:
+            self.give_up()
+            raise self._lost(was_sent=True) from None
+        except BaseException:
+            self.give_up()
+            raise
+        self._connection = None
+        self._pool.give_back(connection)
+        if isinstance(answer, ErrorResponse):
+            raise self._refused(answer)
+        plan = self._plan
+        assert plan is not None, "finish without begin"
+        return answer, plan if plan.reads(answer) else self._plan_for(answer, plan)
+
+    def give_up(self) -> None:
+        """End the connection, telling the server to drop the request, or keep it where nothing was sent."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give_back(connection)
+
+    def _remaining_ms(self) -> float:
+        remaining_ms = self._deadline.remaining_ms
+        if remaining_ms <= 0:
+            raise self._too_late(was_sent=False)
+        return remaining_ms
+
+    def _answer(self, connection: Connection) -> PredictResponse | ErrorResponse:
+        pending_id = connection.pending_id
+        while True:
+            frames = connection.receive(self._deadline)
+            if frames is None:
+                raise self._too_late(was_sent=True)
+            answer = answer_of(frames, connection.address)
+            answer_id = answer.id
+            # An error without id is about a message that the server couldn't read: ours is the only one.
+            if answer_id == pending_id or answer_id is None:
+                connection.pending_id = None
+                return answer
+
+    def _plan_for(self, answer: PredictResponse, plan: Plan) -> Plan:
+        """Return the plan that reads an answer: a version newer than the one remembered may have given it."""
+        version = answer.receipt.version
+        if version != plan.metadata.version:
+            plan = self._plan_of_version(plan, version)
+        if not plan.fits(answer.tensors):
+            raise unexpected_outputs(plan, answer.tensors)
+        return plan
+
+    def _plan_of_version(self, remembered: Plan, version: int) -> Plan:
+        question, link = self._question, self._link
+        try:
+            key = (question.model, version, question.signature)
+            plan, _ = link.plan(self._server_id, key, Deadline(link.connect_timeout_ms))
+        except PredictdError:
+            # The answer is here; only its nesting is uncertain, and most versions agree on that.
+            return remembered
+        link.remember(self._server_id, (question.model, question.version, question.signature), plan)
+        return plan
+
+    def _refused(self, answer: ErrorResponse) -> PredictdError:
+        error = answer.error()
+        if isinstance(error, InvalidRequestError):
+            self._link.forget(self._question.model)
+        return error
+
+    def _too_late(self, *, was_sent: bool) -> DeadlineExceededError:
+        return too_late(self._question.model, self._link.endpoint, self._deadline.waited_ms, was_sent=was_sent)
+
+    def _lost(self, *, was_sent: bool) -> ServerLostError:
+        return lost(self._question.model, self._link.endpoint, self._deadline.waited_ms, was_sent=was_sent)

@@ -1,0 +1,269 @@
+"""The link: all that a client holds of one endpoint in this process, and how it asks there.
+
+Owns the pool, the catalogue, the control questions and when each is thrown away: with the process, with the server. It
+makes nothing before it is first used. Any thread.
+"""
+
+from __future__ import annotations
+
+from predictd.connections.connecting import connect, read_message
+from predictd.connections.pool import Pool
+from predictd.connections.transport import Connection, ConnectionLost
+from predictd.connections.turns import most_connections
+from predictd.deadline import Deadline
+from predictd.process import set_aside, this_process
+from predictd.requests.catalogue import Catalogue, Key, Plan, choose_plan
+from predictd.wording import seconds_text
+from predictd_proto.endpoints import Endpoint
+from predictd_proto.errors import DeadlineExceededError, RemoteProtocolError, ServerLostError, ServerUnavailableError
+from predictd_proto.frames import encode
+from predictd_proto.limits import Limits
+from predictd_proto.messages import (
+    ErrorResponse,
+    Message,
+    MetadataRequest,
+    MetadataResponse,
+    StatusRequest,
+    StatusResponse,
+)
+from predictd_proto.metadata import ModelMetadata
+from predictd_proto.status import ServerStatus
+
+
+class Link:
+    """The way to one endpoint.
+
+    Args:
+        endpoint: Where the server listens.
+        connect_timeout_ms: How long connecting may take; a call's own deadline may be sooner.
+
+    Attributes:
+        endpoint: Likewise.
+        connect_timeout_ms: Likewise.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, connect_timeout_ms: float) -> None:
+        self.endpoint = endpoint
+        self.connect_timeout_ms = connect_timeout_ms
+        self._pool: Pool | None = None
+        self._catalogue = Catalogue("")
+
+    def hurried(self, connect_timeout_ms: float) -> Link:
+        """Return the same link for a caller that has others to ask: where nobody listens, it fails at once.
+
+        Args:
+            connect_timeout_ms: How long connecting may take where somebody listens.
+        """
+        return _HurriedLink(self, connect_timeout_ms)
+
+    @property
+    def pool(self) -> Pool:
+        """This process's pool."""
+        pool = self._pool
+        if pool is None or pool.process is not this_process():
+            if pool is not None:
+                set_aside(pool)
+            # Of two threads one wins; the other's pool goes when its call is done, and its connection with it.
+            pool = self._pool = Pool()
+        return pool
+
+    def close(self) -> None:
+        """Close the idle connections; the next call makes a new pool."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        if pool.process is this_process():
+            pool.close()
+        else:
+            set_aside(pool)
+
+    def drop_idle(self) -> None:
+        """Close the idle connections: the next call has to shake hands, which tells whether the server is there."""
+        pool = self._pool
+        if pool is not None and pool.process is this_process():
+            pool.close_idle()
+
+    def connect(self, pool: Pool, deadline: Deadline, model: str, *, may_wait: bool = True) -> Connection:
+        """Return a connection for requests: a new one, but where the process has enough, another caller's.
+
+        Args:
+            pool: Where it will be given back to.
+            deadline: Until when.
+            model: Which model it is for, for errors.
+            may_wait: Wait for another caller's; not for callers that hold connections themselves.
+
+        Raises:
+            ServerUnavailableError: Nobody answers.
+            DeadlineExceededError: Somebody is there, but did not answer by the call's own deadline.
+            ProtocolError: What answers speaks another protocol.
+        """
+        if may_wait:
+            # Where there are other endpoints, not for long: all of them may be with callers whose server is stuck.
+            handed = pool.await_turn(self._within(deadline))
+            if handed is not None:
+                return handed
+            if deadline.is_over:
+                raise _no_turn(self.endpoint, deadline, model)
+        connection = self._connect(self.endpoint.data, deadline, f"model {model!r}")
+        pool.welcome(connection)
+        return connection
+
+    def plan(self, server_id: str, key: Key, deadline: Deadline) -> tuple[Plan, bool]:
+        """Return the plan for a model, version and signature, and whether it was fetched just now.
+
+        Raises:
+            PredictdError: As `choose_plan`; and it could not be fetched.
+        """
+        catalogue = self._catalogue
+        if catalogue.server_id != server_id:
+            catalogue = self._catalogue = Catalogue(server_id)
+        plan = catalogue.plans.get(key)
+        if plan is not None:
+            return plan, False
+        plan = catalogue.plans[key] = choose_plan(self.models(key[0], deadline), key)
+        return plan, True
+
+    def known(self, server_id: str, key: Key) -> Plan | None:
+        """Return the plan for a model, version and signature where it is remembered, without asking anybody."""
+        catalogue = self._catalogue
+        return catalogue.plans.get(key) if catalogue.server_id == server_id else None
+
+    def known_plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
+        """Return the plan of the server that answers now, and what that server takes in one request.
+
+        Raises:
+            PredictdError: As `plan`; and nobody answers.
+        """
+        pool = self.pool
+        connection = pool.take()
+        if connection is None or not connection.is_connected:
+            if connection is not None:
+                connection.close()
+                pool.close_idle()
+            connection = self.connect(pool, deadline, key[0])
+        server_id, limits = connection.greeting.server_id, connection.greeting.limits
+        pool.give_back(connection)
+        return self.plan(server_id, key, deadline)[0], limits
+
+    def remember(self, server_id: str, key: Key, plan: Plan) -> None:
+        """Note that this plan is the one for a key now."""
+        catalogue = self._catalogue  # read once: another thread may have reached a newer server meanwhile
+        if catalogue.server_id == server_id:
+            catalogue.plans[key] = plan
+
+    def forget(self, model: str) -> None:
+        """Drop what is known of a model's signatures: it may have changed."""
+        self._catalogue.forget(model)
+
+    def models(self, model: str | None, deadline: Deadline) -> tuple[ModelMetadata, ...]:
+        """Return what is served, as the control socket tells: one model's versions, or all where it has none.
+
+        Raises:
+            PredictdError: It could not be fetched.
+        """
+        answer = self._ask_control(MetadataRequest(id=1, model=model), deadline)
+        if isinstance(answer, MetadataResponse):
+            # Nothing of that name: all of them, for the text of the error to come.
+            return answer.models if answer.models or model is None else self.models(None, deadline)
+        raise _unexpected(self.endpoint.control, answer, MetadataResponse)
+
+    def status(self, deadline: Deadline) -> ServerStatus:
+        """Return how the server is.
+
+        Raises:
+            PredictdError: It could not be fetched.
+        """
+        answer = self._ask_control(StatusRequest(id=1), deadline)
+        if isinstance(answer, StatusResponse):
+            return answer.status
+        raise _unexpected(self.endpoint.control, answer, StatusResponse)
+
+    def _connect(self, address: str, deadline: Deadline, what: str) -> Connection:
+        remaining_ms = deadline.remaining_ms
+        if remaining_ms <= 0:
+            text = f"{what} at {address}: no time left to connect in; nothing was sent"
+            raise DeadlineExceededError(text, {"state": "connecting"})
+        try:
+            return self._open(address, deadline.sooner(self.connect_timeout_ms))
+        except ServerUnavailableError as error:
+            if remaining_ms < self.connect_timeout_ms and error.detail.get("is_listening"):
+                text = f"{what}: time-out while connecting; {error.message}"
+                raise DeadlineExceededError(text, {**error.detail, "state": "connecting"}) from error
+            raise
+
+    def _open(self, address: str, deadline: Deadline) -> Connection:
+        return connect(address, deadline=deadline)
+
+    def _within(self, deadline: Deadline) -> Deadline:
+        """Return until when to wait for what a server that is there does at once."""
+        return deadline
+
+    def _ask_control(self, question: Message, deadline: Deadline) -> Message:
+        """Ask on a connection of its own: these questions are rare, and most processes ask only one."""
+        address = self.endpoint.control
+        connection = self._connect(address, deadline, "server")
+        try:
+            connection.send(encode(question), None)
+            frames = connection.receive(self._within(deadline))
+        except ConnectionLost:
+            text = f"server at {address}: gone while it was asked ({type(question).__name__}); was it stopped?"
+            raise ServerLostError(text, {"endpoint": address}) from None
+        finally:
+            connection.close()
+        if frames is None:
+            text = (
+                f"server at {address}: no answer to a {type(question).__name__} within "
+                f"{seconds_text(deadline.waited_ms)}; connected, but its control thread is silent: is it stopped?"
+            )
+            if not deadline.is_over:
+                raise ServerUnavailableError(text, {"endpoint": address, "is_listening": True})
+            raise DeadlineExceededError(text, {"endpoint": address, "state": "waiting"})
+        answer = read_message(frames, address)
+        if isinstance(answer, ErrorResponse):
+            raise answer.error()
+        return answer
+
+
+class _HurriedLink(Link):
+    """A link's other face: what it holds is the link's own, only the patience is less."""
+
+    def __init__(self, link: Link, connect_timeout_ms: float) -> None:
+        self._link = link
+        self.endpoint = link.endpoint
+        self.connect_timeout_ms = min(connect_timeout_ms, link.connect_timeout_ms)
+
+    @property
+    def _pool(self) -> Pool | None:
+        return self._link._pool
+
+    @_pool.setter
+    def _pool(self, pool: Pool | None) -> None:
+        self._link._pool = pool
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self._link._catalogue
+
+    @_catalogue.setter
+    def _catalogue(self, catalogue: Catalogue) -> None:
+        self._link._catalogue = catalogue
+
+    def _open(self, address: str, deadline: Deadline) -> Connection:
+        return connect(address, deadline=deadline, is_awaited=False)
+
+    def _within(self, deadline: Deadline) -> Deadline:
+        return deadline.sooner(self.connect_timeout_ms)
+
+
+def _no_turn(endpoint: Endpoint, deadline: Deadline, model: str) -> DeadlineExceededError:
+    text = (
+        f"model {model!r} at {endpoint}: time-out after {seconds_text(deadline.waited_ms)}, waiting for one of this "
+        f"process's {most_connections()} connections, which others had all the time; nothing was sent. Let fewer "
+        "callers ask at once, or raise the limit on open files (ulimit -n)"
+    )
+    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": "preparing"})
+
+
+def _unexpected(address: str, answer: Message, expected: type) -> RemoteProtocolError:
+    text = f"server at {address}: expected a {expected.__name__}, got a {type(answer).__name__}"
+    return RemoteProtocolError(text)

@@ -1,0 +1,156 @@
+"""Request frames: a question becomes the frames of a request, and the frames of an answer become the answer.
+
+Owns both steps and the checks against the server's limits. It knows no connection and reads no clock, so that whoever
+asks, on whatever kind of connection, does it in the same way. Any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from predictd.connections.connecting import read_message
+from predictd.requests.catalogue import Plan
+from predictd.requests.fitting import fit_inputs
+from predictd.requests.structure_match import match_inputs
+from predictd.wording import restated
+from predictd_proto.errors import RemoteProtocolError, RequestTooLargeError, TensorMismatchError
+from predictd_proto.frames import check_size, encode
+from predictd_proto.known_replies import KnownReplies
+from predictd_proto.limits import Limits
+from predictd_proto.messages import ErrorResponse, PredictRequest, PredictResponse
+from predictd_proto.tensors import Buffer, Tensor
+
+#: What the replies of all servers share: bytes that passed every check are as good from one as from another.
+_known_replies = KnownReplies()
+
+_ADVICE = "Send fewer rows at a time (RemoteModel.predict does that by itself), or raise the limit on the server"
+
+
+class Question:
+    """What is asked; the same for every repetition.
+
+    Attributes:
+        model: The model's name.
+        inputs: What the caller handed in; with `is_matched`, one value per input of the signature.
+        version: A version number, a label, or None for the latest.
+        signature: The signature's name; None for the model's default.
+        cast: Cast inputs of another dtype.
+        is_lenient: Keras' leniency in nesting and rank.
+        is_matched: See `inputs`.
+        caller: caller_class, traceparent and task_id, as they travel.
+    """
+
+    __slots__ = ("caller", "cast", "inputs", "is_lenient", "is_matched", "model", "signature", "version")
+
+    def __init__(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: int | str | None = None,
+        signature: str | None = None,
+        cast: bool = False,
+        is_lenient: bool = False,
+        is_matched: bool = False,
+        caller: tuple[str, str, str] = ("", "", ""),
+    ) -> None:
+        self.model: str = model
+        self.inputs: Any = inputs
+        self.version: int | str | None = version
+        self.signature: str | None = signature
+        self.cast: bool = cast
+        self.is_lenient: bool = is_lenient
+        self.is_matched: bool = is_matched
+        self.caller: tuple[str, str, str] = caller
+
+
+def request_frames(
+    plan: Plan, question: Question, limits: Limits, request_id: int, remaining_ms: float
+) -> list[Buffer]:
+    """Return a question as the frames of a request; large arrays are shared with the caller's, not copied.
+
+    Args:
+        plan: How the signature is called.
+        question: What is asked.
+        limits: What the server takes in one request.
+        request_id: The request's id on its connection.
+        remaining_ms: What is left of the caller's time, in milliseconds.
+
+    Raises:
+        TensorMismatchError: The inputs are not what the signature takes.
+        RequestTooLargeError: The request is over one of the limits.
+        LocalProtocolError: A field is no value that can travel.
+    """
+    frame = plan.kinds.frame(question, limits, request_id, remaining_ms)
+    if frame is not None:
+        return [frame]
+    tensors = _fitted(plan, question)
+    _check_tensors(limits, tensors)
+    caller_class, traceparent, task_id = question.caller
+    request = PredictRequest(
+        id=request_id,
+        model=question.model,
+        tensors=tensors,
+        version=question.version,
+        signature=question.signature,
+        timeout_ms=remaining_ms,
+        caller_class=caller_class,
+        traceparent=traceparent,
+        task_id=task_id,
+    )
+    frames = encode(request)
+    check_size(frames, limits)
+    plan.kinds.remember(question, request, limits)
+    return frames
+
+
+def answer_of(frames: list[Buffer], address: str) -> PredictResponse | ErrorResponse:
+    """Return the answer that a server's frames hold.
+
+    Args:
+        frames: As received.
+        address: Where they came from, for error texts.
+
+    Raises:
+        RemoteProtocolError: They hold no answer.
+        ProtocolVersionError: They are of a version that isn't spoken here.
+    """
+    first = frames[0] if len(frames) == 1 else None
+    if type(first) is bytes:
+        known = _known_replies.recognise(first)
+        if known is not None:
+            return known
+    message = read_message(frames, address)
+    if type(message) is PredictResponse:
+        if type(first) is bytes:
+            _known_replies.remember(first, message)
+        return message
+    if isinstance(message, ErrorResponse):
+        return message
+    text = f"server at {address}: expected an answer, got a {type(message).__name__}"
+    raise RemoteProtocolError(text)
+
+
+def _fitted(plan: Plan, question: Question) -> tuple[Tensor, ...]:
+    values = question.inputs
+    if not question.is_matched:
+        try:
+            values = match_inputs(plan.spec, values, is_lenient=question.is_lenient)
+        except TensorMismatchError as error:
+            raise restated(error, f"{plan.label}, {error.message}") from error
+    return fit_inputs(plan.label, plan.spec.inputs, values, cast=question.cast, is_lenient=question.is_lenient)
+
+
+def _check_tensors(limits: Limits, tensors: Sequence[Tensor]) -> None:
+    if len(tensors) > limits.max_tensors:
+        text = f"a request of {len(tensors)} tensors; the server takes max_tensors = {limits.max_tensors}"
+        raise RequestTooLargeError(text)
+    for tensor in tensors:
+        shape = tensor.shape
+        if len(shape) > limits.max_rank:
+            text = f"input {tensor.name!r}: rank {len(shape)}; the server takes max_rank = {limits.max_rank}"
+            raise RequestTooLargeError(text)
+        if shape and shape[0] > limits.max_rows:
+            text = f"input {tensor.name!r}: {shape[0]} rows; the server takes max_rows = {limits.max_rows}. {_ADVICE}"
+            raise RequestTooLargeError(text, {"max_rows": limits.max_rows})

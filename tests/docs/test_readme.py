@@ -29,7 +29,7 @@ def block(language: str, word: str) -> str:
 
 def test_every_block_is_known_to_these_tests() -> None:
     kinds = sorted(block.language for block in BLOCKS)
-    assert kinds == ["diff", "ini", "python", "python", "python", "python", "sh", "sh", "sh", "toml"]
+    assert kinds == ["diff", "ini", *["python"] * 6, *["sh"] * 3, "toml"]
 
 
 def test_the_settings_table_is_the_code_s() -> None:
@@ -87,6 +87,7 @@ def test_the_quickstart_and_the_configuration_file_word_by_word(workplace) -> No
     shown = run(block("sh", "predictd status --wait"))
     assert "(1000, 10)" in shown
     assert "digits" in shown
+    assert run("python many.py").split() == ["100", "1000"]
     second = start("predictd serve --config predictd.toml --endpoint ipc://$XDG_RUNTIME_DIR/second.sock")
     shown = run("predictd status --wait 60 --endpoint ipc://$XDG_RUNTIME_DIR/second.sock --json")
     assert '"predictd.toml' in shown or "file predictd.toml" in shown
@@ -110,6 +111,12 @@ def test_the_celery_section_word_by_word(workplace, redis_url: str) -> None:
     start("celery -A tasks worker --concurrency 2")
     answer = run("python -c 'import tasks; print(tasks.classify.delay([0.0] * 64).get(timeout=60))'")
     assert 0 <= int(answer) < 10
+
+
+@pytest.mark.integration
+def test_the_tests_that_the_readme_shows_pass_without_a_daemon(workplace) -> None:
+    run, _, _ = workplace
+    assert "1 passed" in run("python -m pytest -q test_digits.py")
 
 
 def test_the_systemd_unit_names_what_there_is() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 
 import predictd
 from tests.client.fake_server import FakeServer
+from tests.daemon_process import short_directory
 
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -18,9 +17,8 @@ ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 @pytest.fixture
 def folder() -> Iterator[str]:
     """A directory with a path short enough for sockets."""
-    path = tempfile.mkdtemp(prefix="pd-")
-    yield path
-    shutil.rmtree(path)
+    with short_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,11 +38,9 @@ main()
 
 
 @pytest.fixture
-def endpoint() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="pd-")
-    with FakeServer(f"ipc://{folder}/d.sock") as server:
+def endpoint(run_directory: Path) -> Iterator[str]:
+    with FakeServer(f"ipc://{run_directory}/d.sock") as server:
         yield str(server.endpoint)
-    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("kind", ["gevent", "eventlet"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -164,6 +166,23 @@ def test_an_answer_of_a_newer_version_is_nested_as_that_version_nests(
     for _ in range(3):
         assert list(client.predict("double", rows).outputs) == ["doubled"]
     assert len([message for message in server.asked if isinstance(message, MetadataRequest)]) == 2
+
+
+def test_an_answer_that_is_here_waits_for_no_silent_control_thread(
+    server: FakeServer, endpoint: str, rows: np.ndarray
+) -> None:
+    client = predictd.Client(endpoint, connect_timeout_ms=60_000)
+    client.predict("double", rows)
+    server.models = [other_version(DOUBLE, 2)]
+    server.replies = [lambda request: [answer(request, version=2)]]
+    server.control_is_silent = True
+    began_s = time.monotonic()
+    for _ in range(3):
+        np.testing.assert_array_equal(client.predict("double", rows, timeout_ms=1_000).outputs, rows * 2)
+    assert time.monotonic() - began_s < 50, "it took the time for connecting, and not its own"
+    # Asked for once at first, once in vain, and then not again for a moment.
+    assert len([message for message in server.asked if isinstance(message, MetadataRequest)]) == 2
+    client.close()
 
 
 def test_outputs_with_other_names_are_a_fault_of_the_server(

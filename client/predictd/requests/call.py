@@ -152,10 +152,14 @@ class Call:
 
     def _plan_of_version(self, remembered: Plan, version: int) -> Plan:
         question, link = self._question, self._link
+        key = (question.model, version, question.signature)
+        deadline = self._deadline.sooner(link.connect_timeout_ms)
+        if deadline.is_over or link.was_in_vain(self._server_id, key):
+            return remembered
         try:
-            key = (question.model, version, question.signature)
-            plan, _ = link.plan(self._server_id, key, Deadline(link.connect_timeout_ms))
+            plan, _ = link.plan(self._server_id, key, deadline)
         except PredictdError:
+            link.asked_in_vain(self._server_id, key)
             # The answer is here; only its nesting is uncertain, and most versions agree on that.
             return remembered
         link.remember(self._server_id, (question.model, question.version, question.signature), plan)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from predictd.deadline import Deadline
 from predictd.requests.request_kinds import RequestKinds
 from predictd_proto.errors import (
     ModelLoadError,
@@ -98,13 +99,15 @@ class Catalogue:
     Attributes:
         server_id: Likewise.
         plans: What is known so far.
+        missing: Until when to do without plans that could not be had.
     """
 
-    __slots__ = ("plans", "server_id")
+    __slots__ = ("missing", "plans", "server_id")
 
     def __init__(self, server_id: str) -> None:
         self.server_id: str = server_id
         self.plans: dict[Key, Plan] = {}
+        self.missing: dict[Key, Deadline] = {}
 
     def forget(self, model: str) -> None:
         """Drop what is known of a model."""

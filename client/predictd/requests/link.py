@@ -29,6 +29,9 @@ from predictd_proto.messages import (
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.status import ServerStatus
 
+#: How long a plan that could not be had is done without, where that is possible.
+MISSING_MS = 10_000.0
+
 
 class Link:
     """The way to one endpoint.
@@ -150,6 +153,18 @@ class Link:
         catalogue = self._catalogue  # read once: another thread may have reached a newer server meanwhile
         if catalogue.server_id == server_id:
             catalogue.plans[key] = plan
+
+    def asked_in_vain(self, server_id: str, key: Key) -> None:
+        """Note that a plan could not be had just now."""
+        catalogue = self._catalogue
+        if catalogue.server_id == server_id:
+            catalogue.missing[key] = Deadline(MISSING_MS)
+
+    def was_in_vain(self, server_id: str, key: Key) -> bool:
+        """Return whether a plan could not be had a moment ago: callers that can do without it don't ask again yet."""
+        catalogue = self._catalogue
+        missing = catalogue.missing.get(key)
+        return missing is not None and catalogue.server_id == server_id and not missing.is_over
 
     def forget(self, model: str) -> None:
         """Drop what is known of a model's signatures: it may have changed."""

@@ -73,6 +73,24 @@ class ConnectionEvents:
         self.socket.close(0)
 
 
+def last_made_up_id(context: zmq.Context[zmq.Socket[bytes]], router: zmq.Socket[bytes]) -> bytes:
+    """Return the routing id that libzmq made up last for a ROUTER's connections: it goes on counting from there.
+
+    Args:
+        context: zmq's.
+        router: Not bound yet, so that nobody but the one who asks here can be heard.
+    """
+    address = f"inproc://predictd-first-id-{id(router)}"
+    router.bind(address)
+    with context.socket(zmq.DEALER) as dealer:
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.connect(address)
+        dealer.send(b"")
+        peer, _ = router.recv_multipart()
+    router.unbind(address)
+    return peer
+
+
 def descriptor_of(frame: zmq.Frame) -> int | None:
     """Return the descriptor of the connection that a frame came over; None where libzmq does not tell."""
     try:

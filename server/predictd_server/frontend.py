@@ -19,11 +19,11 @@ from predictd_proto.errors import ServerDrainingError
 from predictd_proto.limits import Limits
 from predictd_proto.tensors import Buffer
 from predictd_server.batch import Batch, Run
-from predictd_server.connection_events import ConnectionEvents, descriptor_of, process_of
+from predictd_server.connection_events import ConnectionEvents, descriptor_of, last_made_up_id, process_of
 from predictd_server.core import Core
 from predictd_server.counters import Counters
 from predictd_server.engine import Engine
-from predictd_server.presence import Presence, is_unique
+from predictd_server.presence import Presence, may_be_unique
 from predictd_server.sockets import LINGER_MS, bind_router, router_socket
 
 _log = logging.getLogger(__name__)
@@ -83,9 +83,9 @@ class Frontend:
         self._inline_s = inline_s
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = router_socket(context, limits)
-        self._socket.setsockopt(zmq.RCVTIMEO, IDLE_TURN_MS)
+        self._presence = Presence(last_made_up_id(context, self._socket))
         self._events = ConnectionEvents(context, self._socket)
-        self._presence = Presence()
+        self._socket.setsockopt(zmq.RCVTIMEO, IDLE_TURN_MS)
         self._is_blind = False
         self._look_s = 0.0
         self._log_s = 0.0
@@ -180,7 +180,7 @@ class Frontend:
 
     def _meet(self, peer: bytes) -> list[Buffer]:
         """Note whose a connection is by the first frame of a message that came over it; return what was received."""
-        if self._is_blind or not is_unique(peer) or not self._socket.get(_RCVMORE):
+        if self._is_blind or not may_be_unique(peer) or not self._socket.get(_RCVMORE):
             return []
         frame = self._socket.recv(copy=False)
         descriptor = descriptor_of(frame)

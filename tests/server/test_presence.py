@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictd_server.presence import Presence, is_unique
+from predictd_server.presence import Presence, may_be_unique
+
+
+def made_up(count: int) -> bytes:
+    return b"\0" + (count % (1 << 32)).to_bytes(4, "big")
 
 
 class Kernel:
@@ -16,13 +21,13 @@ class Kernel:
         self.open: dict[int, bytes] = {}
         self.reports: list[tuple[str, int]] = []
         self.messages: list[tuple[bytes, int]] = []
-        self.presence = Presence()
+        self.presence = Presence(made_up(first_id - 1))
         self.met: set[bytes] = set()
         self.left: set[bytes] = set()
 
     def connect(self) -> None:
         descriptor = next(number for number in range(100) if number not in self.open)
-        self.open[descriptor] = b"\0" + (self.next_id % (1 << 32)).to_bytes(4, "big")
+        self.open[descriptor] = made_up(self.next_id)
         self.next_id += 1
         self.reports.append(("opened", descriptor))
 
@@ -111,9 +116,9 @@ def test_even_where_reports_are_lost_no_living_client_is_taken_for_gone(steps: l
 
 
 def test_a_client_with_a_routing_id_of_its_own_may_come_back_with_it_and_is_never_taken_for_gone() -> None:
-    presence = Presence()
+    presence = Presence(made_up(6))
     for peer in (b"worker-1", b"", b"\0abc", b"abcde"):
-        assert not is_unique(peer)
+        assert not may_be_unique(peer)
         presence.opened(9)
         presence.meet(peer, 9, "somebody")
         presence.closed(9)
@@ -121,9 +126,23 @@ def test_a_client_with_a_routing_id_of_its_own_may_come_back_with_it_and_is_neve
     assert not presence.known
 
 
+@pytest.mark.parametrize("last", [6, (1 << 32) - 2, (1 << 32) - 1])
+def test_only_an_id_that_libzmq_can_have_counted_to_is_one_that_it_made_up(last: int) -> None:
+    presence = Presence(made_up(last))
+    for accepted in range(1, 4):
+        presence.opened(9)
+        assert [presence.is_unique(made_up(last + count)) for count in range(5)] == [
+            0 < count <= accepted for count in range(5)
+        ]
+    assert not presence.is_unique(b"\0abcd")
+    presence.meet(b"\0abcd", 9, "one that chose its id")
+    presence.closed(9)
+    assert not presence.has_left
+
+
 def test_a_last_message_of_an_earlier_connection_takes_nothing_from_the_one_that_has_its_descriptor_now() -> None:
-    presence = Presence()
-    old, new = b"\0\xff\xff\xff\xff", b"\0\0\0\0\1"
+    presence = Presence(made_up(-2))
+    old, new = made_up(-1), made_up(0)
     for what in (presence.opened, presence.closed, presence.opened):
         what(9)
     presence.meet(new, 9, "new")
@@ -135,9 +154,9 @@ def test_a_last_message_of_an_earlier_connection_takes_nothing_from_the_one_that
 
 
 def test_a_descriptor_that_is_given_out_again_ends_the_connection_that_had_it() -> None:
-    presence = Presence()
+    presence = Presence(made_up(0))
     presence.opened(9)
-    presence.meet(b"\0\0\0\0\1", 9, "pid 1")
+    presence.meet(made_up(1), 9, "pid 1")
     presence.opened(9)
-    assert presence.take_left() == {b"\0\0\0\0\1": "pid 1"}
+    assert presence.take_left() == {made_up(1): "pid 1"}
     assert len(presence) == 1

@@ -135,10 +135,11 @@ def test_descriptors_that_are_used_again_at_once_never_cost_a_living_client_its_
         assert pump.counters.requests_released_total == 400
 
 
-def test_a_client_with_a_routing_id_of_its_own_waits_for_its_deadline() -> None:
+@pytest.mark.parametrize("routing_id", [b"worker-1", b"\0abcd"])
+def test_a_client_with_a_routing_id_of_its_own_waits_for_its_deadline(routing_id: bytes) -> None:
     with running_pump() as pump:
         pump.hold()
-        first = pump.caller(b"worker-1")
+        first = pump.caller(routing_id)
         first.ask(1, timeout_ms=300.0)
         first.ask(2, timeout_ms=60_000.0)
         pump.wait_queued(2)

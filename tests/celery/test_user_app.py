@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import psutil
 import pytest
 
 from predictd_proto.errors import DeadlineExceededError
 from tests.celery.worker_process import WorkerProcess
+from tests.idle import idle_share, of_processes
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis, pytest.mark.tensorflow]
 
@@ -31,10 +31,7 @@ def test_no_child_loads_tensorflow(user_worker: WorkerProcess) -> None:
 
 
 def test_no_child_spins_after_the_fork(user_worker: WorkerProcess) -> None:
-    before = [sum(child.cpu_times()[:2]) for child in user_worker.children()]
-    psutil.Process(user_worker.process.pid).cpu_percent(0.5)
-    after = [sum(child.cpu_times()[:2]) for child in user_worker.children()]
-    assert max(b - a for a, b in zip(before, after, strict=True)) < 0.25
+    idle_share(of_processes(user_worker.children))
 
 
 def test_the_ready_task_runs_in_a_user_s_app_too(user_worker: WorkerProcess, digits) -> None:

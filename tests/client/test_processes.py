@@ -15,7 +15,7 @@ from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer
 
 PROLOGUE = """
-import ctypes, gc, os, resource, sys, threading
+import ctypes, gc, os, sys, threading
 import numpy as np
 import predictd
 endpoint = sys.argv[1]
@@ -104,14 +104,18 @@ def test_a_child_that_waits_uses_no_processor_time(server: FakeServer, endpoint:
     runs(
         endpoint,
         """
+from tests.idle import idle_share
 assert works()
 def waits():
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    try:
-        client.predict("double", rows, timeout_ms=1500)
-    except predictd.DeadlineExceededError:
-        after = resource.getrusage(resource.RUSAGE_SELF)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.75
+    def watch():
+        try:
+            idle_share()
+            os._exit(0)
+        finally:
+            os._exit(4)
+    threading.Thread(target=watch).start()
+    client.predict("double", rows, timeout_ms=50_000)
+    os._exit(5)
 assert in_child(waits) == 0
 """,
     )

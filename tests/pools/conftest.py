@@ -14,7 +14,7 @@ from tests.pools.program import HttpProgram, Program, ScriptProgram
 from tests.pools.worker import CONCURRENCY, TASKS, Worker
 
 HEADING = (
-    "| kind | requests | the 1,000 | processes | ticks in a call of 1 s | largest gap | restart | idle CPU in 1.5 s |"
+    "| kind | requests | the 1,000 | processes | ticks in a call of 1 s | largest gap | restart | idle, of a core |"
 )
 _lines: list[str] = []
 

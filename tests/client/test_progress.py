@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from typing import TextIO, cast
 
 import pytest
 
@@ -116,3 +117,40 @@ def test_durations(step_s: float, said: str) -> None:
 @pytest.mark.parametrize(("step_s", "said"), [(1.5, "13s"), (10.0, "1:30"), (1000.0, "2:30:00")])
 def test_the_time_that_is_left(step_s: float, said: str) -> None:
     assert f" {said} " in seen(drawn(1, total=10, steps=1, step_s=step_s))[0]
+
+
+class Logger:
+    """What some programs put in standard output's place: it can be written to, and no more."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None: ...
+
+
+@pytest.mark.parametrize("verbose", [0, "auto", 1, 2])
+def test_a_stream_that_does_not_say_whether_it_is_a_terminal_is_none(verbose: str | int) -> None:
+    logger = Logger()
+    bar = ProgressBar(2, verbose, stream=cast("TextIO", logger), clock=lambda: 0.0)
+    bar.reach(2)
+    bar.close()
+    assert logger.text.count("\n") == (verbose in {1, 2})
+    assert "\r" not in logger.text
+
+
+@pytest.mark.parametrize("verbose", [0, "auto", 1, 2])
+def test_nothing_is_drawn_on_a_closed_stream(verbose: str | int) -> None:
+    closed = io.StringIO()
+    closed.close()
+    bar = ProgressBar(2, verbose, stream=closed, clock=lambda: 0.0)
+    bar.reach(2)
+    bar.close()
+
+
+def test_silence_asks_the_stream_for_nothing() -> None:
+    bar = ProgressBar(2, 0, stream=cast("TextIO", object()))
+    bar.reach(2)
+    bar.close()

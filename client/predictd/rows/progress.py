@@ -51,12 +51,11 @@ class ProgressBar:
         # The first steps, which are slower than the others, and when they were over; a bar leaves them out.
         self._first: tuple[int, float] | None = None
         self._width = 0
-        self._is_live = _is_live(self._stream)
         is_auto = verbose == "auto"
-        self._kind = _BAR if is_auto and self._is_live else verbose if verbose in {_BAR, _LINE} else 0
+        may_draw = (is_auto or verbose in {_BAR, _LINE}) and _is_writable(self._stream) and total != 0
+        self._is_live = may_draw and _is_live(self._stream)
+        self._kind = 0 if not may_draw or (is_auto and not self._is_live) else _BAR if is_auto else verbose
         self._quiet_s = QUIET_S if is_auto else 0.0
-        if self._stream is None or total == 0:
-            self._kind = 0
 
     def reach(self, done: int) -> None:
         """Take note of how many steps are over."""
@@ -132,11 +131,15 @@ class ProgressBar:
         self._stream.flush()
 
 
-def _is_live(stream: TextIO | None) -> bool:
+def _is_writable(stream: TextIO | None) -> bool:
+    return stream is not None and not getattr(stream, "closed", False)
+
+
+def _is_live(stream: TextIO) -> bool:
     """Whether a line on this stream can be drawn over: a terminal, a notebook, an editor's console."""
-    if stream is None:
-        return False
-    return stream.isatty() or (stream is sys.stdout and ("ipykernel" in sys.modules or "PYCHARM_HOSTED" in os.environ))
+    # Standard output may be anything that can be written to.
+    is_terminal = getattr(stream, "isatty", bool)
+    return is_terminal() or (stream is sys.stdout and ("ipykernel" in sys.modules or "PYCHARM_HOSTED" in os.environ))
 
 
 def _bold(text: str) -> str:

@@ -217,6 +217,7 @@ class AsyncClient:
 
         Raises:
             PredictdError: One of them failed: those before it were yielded, those after it are cancelled.
+            RequestCancelledError: The client was closed meanwhile.
         """
         check_count("window", window)
         session, caller = self._session_here(), (caller_class, traceparent, task_id)

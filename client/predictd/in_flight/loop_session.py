@@ -35,6 +35,10 @@ _JOIN_PAUSE_S = 0.01
 _JOIN_S = 5.0
 
 _CLOSED = "the client was closed before the answer came"
+_CLOSED_BEFORE = (
+    "the client was closed before this was asked: close it when all answers of its maps were taken; a new call or map "
+    "opens new connections"
+)
 
 
 class LoopSession:
@@ -74,11 +78,22 @@ class LoopSession:
         self._is_to_settle = False
 
     def begin(self, question: Question, deadline: Deadline) -> Flight:
-        """Send a question; nothing is awaited."""
+        """Send a question; nothing is awaited.
+
+        Raises:
+            RequestCancelledError: The session is closed: whoever kept it, a map, ends with it.
+        """
+        if self.is_closed:
+            raise RequestCancelledError(_CLOSED_BEFORE)
         flight = Flight(self, question, deadline)
         if self._exchange.is_idle:
-            self._exchange.ask(flight.pending)
-            self._set_timer()
+            try:
+                self._exchange.ask(flight.pending)
+            except BaseException:
+                self.cancel(flight.pending)  # nobody will wait for it
+                raise
+            finally:
+                self._set_timer()
             return flight
         # Where answers came for several coroutines, each of them asks again in this turn of the loop: what is sent
         # together wakes libzmq's thread once and is followed by one look at what has arrived.
@@ -152,9 +167,11 @@ class LoopSession:
         """Do blocking work on a thread, then go on with its result."""
 
         def go_on(result: Result | None, error: BaseException | None) -> None:
-            done(result, error)
-            self._exchange.settle()
-            self._set_timer()
+            try:
+                done(result, error)
+                self._exchange.settle()
+            finally:
+                self._set_timer()
 
         self._jobs.start(work, go_on)
 
@@ -162,19 +179,27 @@ class LoopSession:
         with suppress(RuntimeError):  # the loop is closed: nobody wants it any more
             self.loop.call_soon_threadsafe(call)
 
+    # Whatever is raised on the way, the next turn comes: deadlines hang on it.
+
     def _readable(self, channel: Channel) -> None:
-        self._exchange.readable(channel)
-        self._set_timer()
+        try:
+            self._exchange.readable(channel)
+        finally:
+            self._set_timer()
 
     def _settle(self) -> None:
         self._is_to_settle = False
-        self._exchange.settle()
-        self._set_timer()
+        try:
+            self._exchange.settle()
+        finally:
+            self._set_timer()
 
     def _turn(self) -> None:
         self._timer = None
-        self._exchange.turn()
-        self._set_timer()
+        try:
+            self._exchange.turn()
+        finally:
+            self._set_timer()
 
     def _set_timer(self) -> None:
         """Make sure that the loop turns in time; a timer that is early does no harm and is kept."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -122,12 +123,18 @@ def test_it_must_be_started() -> None:
 
 
 def test_it_ends_with_its_parent() -> None:
+    # A parent that is killed leaves its directory behind. A socket's path is short: no tmp_path.
+    with tempfile.TemporaryDirectory() as directory:
+        check_that_it_ends_with_its_parent({**with_paths(), "TMPDIR": directory})
+
+
+def check_that_it_ends_with_its_parent(environment: dict[str, str]) -> None:
     program = (
         "import os, signal, predictd.testing as t\n"
         "p = t.FakeProcess().__enter__(); print(p.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=with_paths()
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())

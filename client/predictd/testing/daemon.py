@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from predictd.testing.answers import WrongAnswerError, run_answer
 from predictd.testing.faults import Faults
+from predictd.testing.mistakes import Mistakes
 from predictd.testing.models import FakeModel
 from predictd.testing.monitor import Monitor
 from predictd.testing.presence import Presence
@@ -60,6 +61,7 @@ class FakeServer:
         models: What it serves: `put`, `get`, `remove`.
         faults: The switches for what goes wrong.
         presence: Whether it is there.
+        mistakes: What was wrong with its answers.
 
     Examples:
         >>> import numpy, predictd
@@ -81,7 +83,7 @@ class FakeServer:
         self.faults: Faults = Faults(self._monitor, self.presence)
         self.models: Shelf = Shelf(models, self.faults.see)
         self._log = RequestLog(self._monitor)
-        self._mistakes: list[str] = []
+        self.mistakes: Mistakes = Mistakes()
         self._started_s = time.monotonic()
 
     def __repr__(self) -> str:
@@ -141,10 +143,9 @@ class FakeServer:
         self._log.assert_asked(model, inputs=None, times=0, fields={})
 
     def reset(self) -> None:
-        """Forget what was asked, and switch every fault off."""
+        """Forget what was asked, and switch every fault off. Wrong answers are told at the end all the same."""
         self.faults.clear()
         self._log.clear()
-        self._mistakes.clear()
 
     def check(self) -> None:
         """Raise what the fake could only tell its clients as an internal error; called when the fake ends.
@@ -152,9 +153,7 @@ class FakeServer:
         Raises:
             WrongAnswerError: An answer did not fit its signature, or a test's own assertion in it failed.
         """
-        mistakes, self._mistakes = self._mistakes, []
-        if mistakes:
-            raise WrongAnswerError("\n".join(dict.fromkeys(mistakes)))
+        self.mistakes.check()
 
     # --- frames in, frames out --------------------------------------------------------------------------------------
 
@@ -166,7 +165,7 @@ class FakeServer:
             return _reply(ErrorResponse.from_error(request_id_of(frames), error))
         except Exception as error:  # a fault that can't be carried out must not end the fake's thread in silence
             text = f"the fake can't answer: {type(error).__name__}: {error}"
-            self._mistakes.append(text)
+            self.mistakes.add(text)
             return _reply(ErrorResponse.from_error(request_id_of(frames), InternalServerError(text)))
 
     def _replies(self, message: Message) -> list[Reply]:
@@ -274,7 +273,7 @@ class FakeServer:
         except PredictdError:
             raise
         except AssertionError as error:
-            self._mistakes.append(_text_of(label, error))
+            self.mistakes.add(_text_of(label, error))
             text = f"a mistake in the test, told again when the fake ends: {_text_of(label, error)}"
             raise InternalServerError(text) from error
         except Exception as error:  # the model raised, as it may in the daemon

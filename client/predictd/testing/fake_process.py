@@ -1,13 +1,11 @@
 """A fake in a process of its own: to kill, to stop, to restart, as a real daemon can be.
 
-Owns that process and the talk with it over pipes. What it answers is `daemon.py`'s. The thread that steers it.
+Owns that process. The talk with it is `orders.py`'s, what it answers `daemon.py`'s. The thread that steers it.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,8 +15,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
+from predictd.testing.effects import error_of
 from predictd.testing.homes import announced, default_test_endpoint
+from predictd.testing.mistakes import Mistakes
 from predictd.testing.models import FakeModel
+from predictd.testing.orders import Orders
 from predictd.testing.presence import Presence
 from predictd.testing.request_log import DEFAULT_WAIT_S
 from predictd.testing.serving import claimed, standing_in
@@ -63,14 +64,17 @@ class FakeProcess:
         self._models = [ship(model) for model in models]
         self._presence = Presence()
         self._presence.leave()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orders: Orders | None = None
+        self._is_stopped = False
+        self._mistakes = Mistakes()
         self._stack = ExitStack()
 
     def __enter__(self) -> FakeProcess:
         endpoint = Endpoint.parse(self.endpoint)
         with ExitStack() as stack:
             stack.enter_context(claimed(endpoint))
-            stack.callback(self._end)
+            stack.callback(self.kill)
             stack.enter_context(standing_in(WatchedStandIn(endpoint, self._presence)))
             if self._is_announced:
                 stack.enter_context(announced(self.endpoint))
@@ -82,6 +86,8 @@ class FakeProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+        if kind is None:
+            self.check()
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self._process is not None and self._process.poll() is None else "not running"
@@ -94,12 +100,12 @@ class FakeProcess:
         Raises:
             ConfigError: It was never started.
         """
-        return self._running().pid
+        return self._running()[0].pid
 
     @property
     def exit_code(self) -> int | None:
         """How it ended, negative for a signal's number; None while it runs."""
-        return self._running().poll()
+        return self._running()[0].poll()
 
     def restart(self) -> None:
         """Start the process again at the same endpoint, killing the one that runs; it serves when this returns.
@@ -108,48 +114,50 @@ class FakeProcess:
             ConfigError: It can't serve; the text says why.
         """
         self.kill()
+        self._is_stopped = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "predictd.testing.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([path or os.getcwd() for path in sys.path])},
-            text=True,
         )
+        self._orders = Orders(self._process, self.endpoint)
         self._tell({"endpoint": self.endpoint, "models": self._models})
         self._presence.come_back()
 
     def kill(self) -> None:
         """Kill it (SIGKILL), and wait until it is gone; without effect on one that is."""
         process = self._process
-        if process is None or process.stdin is None or process.stdin.closed:
+        if process is None:
             return
         process.kill()
         process.wait()
-        self._gone(process)
+        self._gone()
 
     def terminate(self) -> int:
         """Let it end by itself, and return its exit code."""
-        process = self._running()
-        if process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()
+        process, orders = self._running()
+        orders.finish()
         try:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
         code = process.wait()
-        self._gone(process)
+        self._gone()
         return code
 
     def stop(self) -> None:
         """Stop it (SIGSTOP) as a debugger would, and wait until it is: connections stand, nobody answers."""
-        process = self._running()
+        process, _ = self._running()
+        self._is_stopped = True
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Have a stopped one go on (SIGCONT)."""
-        self._running().send_signal(signal.SIGCONT)
+        process, _ = self._running()
+        process.send_signal(signal.SIGCONT)
+        self._is_stopped = False
 
     def wait_until_dead(self, timeout_s: float = DEFAULT_WAIT_S) -> None:
         """Wait until it has died of itself, as after `fault("die")`.
@@ -157,13 +165,13 @@ class FakeProcess:
         Raises:
             AssertionError: It lives on.
         """
-        process = self._running()
+        process, _ = self._running()
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             text = f"{self!r} is still alive after {timeout_s:g} s; it got {self.request_count()} requests"
             raise AssertionError(text) from None
-        self._gone(process)
+        self._gone()
 
     @contextmanager
     def fault(self, name: str, **arguments: Any) -> Iterator[None]:
@@ -171,18 +179,22 @@ class FakeProcess:
 
         Args:
             name: One of the methods of `Faults`, such as "delay" or "die"; that one kills the process (SIGKILL).
-            **arguments: As the method takes them; an error by its class.
+            **arguments: As the method takes them.
 
         Raises:
             ConfigError: There is no such fault.
         """
         if "error" in arguments:
-            arguments["error"] = arguments["error"].code
+            error = error_of(arguments["error"])
+            arguments["error"] = (error.code, error.message, dict(error.detail))
+        _, orders = self._running()
         number = self._tell({"do": "switch", "with": {"name": name, **arguments}})
-        yield
-        if self._running().poll() is None:
-            with suppress(ConfigError, OSError):
-                self._tell({"do": "end", "with": {"fault": number}})
+        try:
+            yield
+        finally:
+            # A process that was started since never heard of it.
+            if self._orders is orders:
+                self._end_fault(orders, number)
 
     def request_count(self, model: str | None = None) -> int:
         """Return how many predict requests it got since it started or was reset."""
@@ -204,46 +216,45 @@ class FakeProcess:
         """Forget what was asked, and switch every fault off."""
         self._tell({"do": "reset"})
 
-    def _tell(self, order: dict[str, Any]) -> Any:
-        process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-            if not select.select([process.stdout], [], [], _ANSWER_S)[0]:
-                text = f"the fake process at {self.endpoint} says nothing for {_ANSWER_S:g} s: stopped? Use resume()"
-                raise ConfigError(text)
-            line = process.stdout.readline()
-        except OSError:
-            line = ""
-        if not line:
-            text = f"the fake process at {self.endpoint} is gone (exit code {process.wait()}); use restart()"
-            raise ConfigError(text)
-        said = json.loads(line)
-        if "error" in said:
-            text = f"the fake process at {self.endpoint}: {said['error']}"
-            raise ConfigError(text)
-        return said.get("said")
+    def check(self) -> None:
+        """Raise what the fake could only tell its clients as an internal error; called when the fake ends.
 
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None:
+        Raises:
+            WrongAnswerError: An answer did not fit its signature, or an assertion in it failed.
+        """
+        process, orders = self._running()
+        if process.poll() is None and not self._is_stopped:
+            with suppress(ConfigError):  # it may end just now
+                self.request_count()  # whatever was told before is heard with it
+        self._hear(orders)
+        self._mistakes.check()
+
+    def _tell(self, order: dict[str, Any]) -> Any:
+        return self._running()[1].give(order, _ANSWER_S)
+
+    def _end_fault(self, orders: Orders, number: int) -> None:
+        order = {"do": "end", "with": {"fault": number}}
+        with suppress(ConfigError):  # it is gone, and the fault with it
+            if self._is_stopped:
+                orders.send(order)
+            else:
+                orders.give(order, _ANSWER_S)
+
+    def _running(self) -> tuple[subprocess.Popen[bytes], Orders]:
+        if self._process is None or self._orders is None:
             text = f"the fake process at {self.endpoint} was not started: use it in a `with` statement"
             raise ConfigError(text)
-        return self._process
+        return self._process, self._orders
 
-    def _gone(self, process: subprocess.Popen[str]) -> None:
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._presence.leave()
+    def _gone(self) -> None:
+        if self._orders is not None and not self._orders.is_closed:
+            self._orders.close()
+            self._hear(self._orders)
+            self._presence.leave()
 
-    def _end(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.kill()
-        elif self._process is not None:
-            self._gone(self._process)
+    def _hear(self, orders: Orders) -> None:
+        heard, orders.mistakes = orders.mistakes, []
+        self._mistakes.add(*heard)
 
 
 def _wait(predicate: Callable[[], bool], timeout_s: float, wanted: Callable[[], str]) -> None:

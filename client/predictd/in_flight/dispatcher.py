@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from predictd.connections.polling import new_poll
 from predictd.connections.transport import SLICE_MS
+from predictd.in_flight.background import NO_THREAD, BackgroundThread, no_thread
 from predictd.in_flight.exchange import Exchange
 from predictd.in_flight.jobs import Jobs
 from predictd.in_flight.prediction_future import PredictionFuture
 from predictd.process import Process, this_process
 from predictd.wording import seconds_text
-from predictd_proto.errors import DeadlineExceededError, RequestCancelledError
+from predictd_proto.errors import DeadlineExceededError, RequestCancelledError, TransportError
 
 if TYPE_CHECKING:
     from predictd.deadline import Clock, Deadline
@@ -63,7 +64,7 @@ class Dispatcher:
         self._places = threading.Semaphore(max_in_flight)
         # Re-entrant: a signal's handler or a finalizer may come back here on the thread that holds it.
         self._lock = threading.RLock()
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
         self._ident: int | None = None
         self._is_asleep = False
         self._is_over = False
@@ -76,6 +77,7 @@ class Dispatcher:
 
         Raises:
             DeadlineExceededError: There was no place until the deadline.
+            TransportError: The system has no thread or no pipe to give.
         """
         self._start()
         has_place = self._take_place(question, deadline)
@@ -146,10 +148,38 @@ class Dispatcher:
         with self._lock:
             if self._thread is not None:
                 return
+            self._open_pipe()
+            thread = BackgroundThread(self._run, "predictd-dispatcher")
+            try:
+                thread.start()
+            except BaseException as raised:
+                if thread.call_off():
+                    self._close_pipe()  # the next submit tries again
+                else:
+                    self._thread = thread
+                if isinstance(raised, NO_THREAD):
+                    raise no_thread(raised) from raised
+                raise
+            self._thread = thread
+
+    def _open_pipe(self) -> None:
+        try:
             self._pipe = os.pipe()
-            self._poll.register(self._pipe[0])
-            self._thread = threading.Thread(target=self._run, name="predictd-dispatcher", daemon=True)
-            self._thread.start()
+        except OSError as error:
+            text = (
+                f"can't make the pipe that wakes the thread behind submit: {error.strerror}. This process has as many "
+                "files open as it may: see `ulimit -n`"
+            )
+            raise TransportError(text) from error
+        self._poll.register(self._pipe[0])
+
+    def _close_pipe(self) -> None:
+        with self._lock:
+            pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            self._poll.unregister(pipe[0])
+            for descriptor in pipe:
+                os.close(descriptor)
 
     def _post(self, call: Callable[[], None]) -> bool:
         """Have something called on the thread; return False where it ended before."""
@@ -218,11 +248,7 @@ class Dispatcher:
         self._exchange.close(
             RequestCancelledError("the thread that had this request in hand ended; its error says why")
         )
-        with self._lock:
-            pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            for descriptor in pipe:
-                os.close(descriptor)
+        self._close_pipe()
 
     def _drop(self, future: PredictionFuture) -> None:
         if future.pending.is_done:

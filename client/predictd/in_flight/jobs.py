@@ -8,12 +8,12 @@ there is something to do; a program's end never waits for them.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, TypeVar
 
 from predictd.deadline import Clock
+from predictd.in_flight.background import NO_THREAD, BackgroundThread, no_thread
 
 Result = TypeVar("Result")
 
@@ -29,7 +29,7 @@ class Job:
 
     def __init__(self) -> None:
         self._is_cut = False
-        self.thread: threading.Thread | None = None
+        self.thread: BackgroundThread | None = None
 
     @property
     def is_running(self) -> bool:
@@ -68,11 +68,18 @@ class Jobs:
 
         Args:
             work: Gets the clock for its deadlines; returns the result.
-            done: Gets the result, or the error, by way of `deliver`.
+            done: Gets the result, or the error, by way of `deliver`: a TransportError where there is no thread.
         """
         job = Job()
-        job.thread = threading.Thread(target=self._run, args=(job, work, done), name="predictd-job", daemon=True)
-        job.thread.start()
+        thread = job.thread = BackgroundThread(lambda: self._run(job, work, done), "predictd-job")
+        try:
+            thread.start()
+        except BaseException as raised:
+            if thread.call_off():
+                error = no_thread(raised)
+                self._deliver(lambda: done(None, error))
+            if not isinstance(raised, NO_THREAD):
+                raise  # a signal's
         self._jobs = {other for other in self._jobs if other.is_running}
         self._jobs.add(job)
         return job

@@ -88,6 +88,12 @@ def test_predict_writes_files(server: FakeServer, run: Run, tmp_path: Path, name
     assert "[[" not in ran.stdout
 
 
+def test_a_wrong_name_for_the_outputs_is_told_before_anything_is_asked(server: FakeServer, run: Run) -> None:
+    ran = run("predict", "double", "--output", "x.txt", stdin=json.dumps(ROWS.tolist()))
+    assert ran.exit_code == 2
+    assert not server.of(PredictRequest)
+
+
 def test_predict_prints_words(server: FakeServer, run: Run) -> None:
     assert json.loads(run("predict", "words", "--json", stdin='["ä"]').stdout)["outputs"] == ["<ä>"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from predictd.cli.files import read_inputs, to_plain, write_outputs
+from predictd.cli.files import check_output, read_inputs, to_plain, write_outputs
 from predictd.cli.group import CommandGroup
 from predictd.cli.texts import models_text, prediction_text, status_text
 from predictd.client import Client
@@ -140,6 +140,8 @@ def predict(
     INPUT is a .npy file, a .npz or .json file (for several inputs, by name), or - for standard input, JSON or .npy.
     Numbers are cast to the model's dtypes.
     """
+    if output is not None:
+        check_output(output)
     inputs = read_inputs(source)
     version: int | str | None = int(model_version) if model_version and model_version.isdecimal() else model_version
     with _client(endpoints, timeout_ms) as client:

@@ -5,10 +5,14 @@ Owns the formats: .npy, .npz, .json and standard input. Nothing is ever unpickle
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import shutil
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +22,8 @@ from predictd_proto.errors import ConfigError
 
 _NPY_MAGIC = b"\x93NUMPY"
 _ZIP_MAGIC = b"PK\x03\x04"
+
+_SUFFIXES = (".npy", ".npz", ".json")
 
 
 def read_inputs(source: str) -> Any:
@@ -39,22 +45,37 @@ def read_inputs(source: str) -> Any:
         raise ConfigError(text) from error
 
 
+def check_output(path: str) -> None:
+    """Check the name of a file that outputs are to be written to; nothing is written yet.
+
+    Raises:
+        ConfigError: They could not be; the text says why.
+    """
+    directory = Path(path).parent
+    if Path(path).suffix not in _SUFFIXES:
+        text = f"--output {path}: expected a name that ends in .npy, .npz or .json"
+        raise ConfigError(text)
+    if not directory.is_dir():
+        text = f"--output {path}: there is no directory {directory}"
+        raise ConfigError(text)
+
+
 def write_outputs(path: str, outputs: Any) -> None:
-    """Write outputs to a .npy, .npz or .json file.
+    """Write outputs to a .npy, .npz or .json file, all of them or, where that fails, nothing.
 
     Raises:
         ConfigError: They can't be written; the text says why.
     """
-    suffix = Path(path).suffix
+    check_output(path)
+    target = Path(path).resolve()
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        if suffix == ".json":
-            Path(path).write_text(json.dumps(to_plain(outputs)), encoding="utf-8")
-        elif suffix in {".npy", ".npz"}:
-            with Path(path).open("wb") as file:
-                _save(file, suffix, outputs)
-        else:
-            text = f"--output {path}: expected a name that ends in .npy, .npz or .json"
-            raise ConfigError(text)
+        with _removed_after(beside), beside.open("wb") as file:
+            _save(file, target.suffix, outputs)
+            file.close()
+            if target.exists():
+                shutil.copymode(target, beside)
+            beside.replace(target)
     except (OSError, ValueError) as error:
         text = f"--output {path}: {error}"
         raise ConfigError(text) from error
@@ -82,14 +103,35 @@ def _parse(content: bytes) -> Any:
     return json.loads(content)
 
 
+@contextlib.contextmanager
+def _removed_after(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _save(file: BinaryIO, suffix: str, outputs: Any) -> None:
-    if suffix == ".npy":
-        if not isinstance(outputs, np.ndarray):
-            text = "the model has several outputs; use .npz or .json"
-            raise ValueError(text)
+    if suffix == ".json":
+        file.write(json.dumps(to_plain(outputs)).encode())
+    elif suffix == ".npz":
+        _save_all(file, outputs)
+    elif isinstance(outputs, np.ndarray):
         np.save(file, _writable(outputs), allow_pickle=False)
-        return
-    np.savez(file, **{name: _writable(array) for name, array in _named(outputs, "output")})
+    else:
+        text = "the model has several outputs; use .npz or .json"
+        raise ValueError(text)
+
+
+def _save_all(file: BinaryIO, outputs: Any) -> None:
+    # Not `np.savez`: it takes the names as keyword arguments, next to some of its own.
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in _named(outputs, "output"):
+            if f"{name}.npy" in archive.namelist():
+                text = f"two outputs would be {name!r}; use .json"
+                raise ValueError(text)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, _writable(array), allow_pickle=False)
 
 
 def _named(value: Any, name: str) -> list[tuple[str, Any]]:
@@ -103,4 +145,9 @@ def _named(value: Any, name: str) -> list[tuple[str, Any]]:
 
 def _writable(array: Any) -> Any:
     """Return strings, which are objects in numpy, as fixed-width ones; a file of objects would be a pickle."""
-    return array.astype(bytes) if array.dtype.kind == "O" else array
+    if array.dtype.kind != "O":
+        return array
+    if any(item.endswith(b"\0") for item in array.flat):
+        text = "there are strings that end in zero bytes, which these files can't hold; use .json"
+        raise ValueError(text)
+    return array.astype(bytes)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 
-from predictd.connections.transport import Connection, open_connections
-from predictd.connections.turns import Turns, most_connections
+from predictd.connections.siblings import Siblings
+from predictd.connections.transport import Connection
+from predictd.connections.turns import most_connections
 from predictd.deadline import Deadline
 from predictd.process import Process, this_process
 from predictd_proto.limits import DEFAULT_LIMITS, Limits
 
-#: Idle connections kept; each is two file descriptors. More callers at once than this cost a handshake now and then.
+#: Idle connections kept, as long as no other pool of the process needs their room; each is two file descriptors. More
+#: callers at once than this cost a handshake now and then.
 MOST_IDLE = 64
 
 
@@ -25,9 +27,19 @@ class Pool:
         process: The process it belongs to.
         server_id: The server that the newest connection reached; "" once it was lost.
         limits: What that server takes in one request.
+        most_connections: How many connections the process should have, in all its pools.
     """
 
-    __slots__ = ("_idle", "_is_closed", "_most_connections", "_turns", "limits", "process", "server_id")
+    __slots__ = (
+        "__weakref__",
+        "_idle",
+        "_is_closed",
+        "_siblings",
+        "limits",
+        "most_connections",
+        "process",
+        "server_id",
+    )
 
     def __init__(self) -> None:
         self.process: Process = this_process()
@@ -35,8 +47,9 @@ class Pool:
         self.limits: Limits = DEFAULT_LIMITS
         self._idle: deque[Connection] = deque()
         self._is_closed = False
-        self._turns = Turns()
-        self._most_connections = most_connections()
+        self.most_connections: int = most_connections()
+        self._siblings = Siblings.of(self.process)
+        self._siblings.add(self)
 
     def __len__(self) -> int:
         return len(self._idle)
@@ -52,18 +65,37 @@ class Pool:
             return None
 
     def await_turn(self, deadline: Deadline) -> Connection | None:
-        """Wait while this process has as many connections as it should; return one that another caller is done with.
+        """Wait while all the connections that this process should have are with callers; return one that is free again.
+
+        Idle ones are no reason to wait, whichever pool they are in: one of them is closed.
 
         Returns:
             The connection; None where a new one may be made, or the deadline has passed.
         """
-        while open_connections(self.process) >= self._most_connections and not deadline.is_over:
-            connection = self._turns.wait(deadline)
-            if connection is not None:
-                if connection.is_connected:
-                    return connection
-                connection.close()
-        return None
+        if self.make_room():
+            return None
+        connection = self._siblings.turns.wait(self, deadline, self._has_room)
+        if connection is None:
+            connection = self.take()
+        if connection is not None and not connection.is_connected:
+            connection.close()
+            return None
+        return connection
+
+    def make_room(self) -> bool:
+        """Return whether the process may have another connection; an idle one is closed for it where it has enough."""
+        return self._siblings.make_room(self.most_connections)
+
+    def end_oldest(self) -> bool:
+        """Close the connection that is idle longest; return whether there was any."""
+        try:
+            self._idle.popleft().close()
+        except IndexError:
+            return False
+        return True
+
+    def _has_room(self) -> bool:
+        return bool(self._idle) or self.make_room()
 
     def welcome(self, connection: Connection) -> None:
         """Take note of the server that a new connection reached; connections to an earlier one are closed."""
@@ -82,20 +114,20 @@ class Pool:
                 self.server_id = ""
                 self.close_idle()
             connection.abandon()
-            self._turns.give(None)
+            self._siblings.turns.give(self, None)
         elif len(self._idle) >= MOST_IDLE or connection.greeting.server_id != self.server_id:
             connection.close()
-            self._turns.give(None)
+            self._siblings.turns.give(self, None)
         else:
             self._idle.append(connection)
-            if self._turns.is_wanted:
+            if self._siblings.turns.is_wanted:
                 self._serve()
             if self._is_closed:  # looked at last: another thread may close the pool at any moment
                 self.close_idle()
 
     def _serve(self) -> None:
         connection = self.take()
-        if connection is not None and not self._turns.give(connection):
+        if connection is not None and not self._siblings.turns.give(self, connection):
             self._idle.append(connection)
 
     def close(self) -> None:

@@ -52,7 +52,8 @@ HEARTBEAT_TIMEOUT_MS = 15_000
 
 _contexts: dict[Process, zmq.Context[zmq.Socket[bytes]]] = {}
 
-#: The connections that are open, by id(): a set's add and discard are atomic, a number's += is not.
+#: The connections that are open and will be free again, by id(): a set's add and discard are atomic, a number's += is
+#: not.
 _open: dict[Process, set[int]] = {}
 
 
@@ -61,7 +62,7 @@ class ConnectionLost(Exception):  # noqa: N818  (a signal between modules; calle
 
 
 def open_connections(process: Process) -> int:
-    """Return how many connections a process has open."""
+    """Return how many connections a process has open, without those whose holders keep them."""
     found = _open.get(process)
     return 0 if found is None else len(found)
 
@@ -119,6 +120,12 @@ class Connection:
     def is_connected(self) -> bool:
         """Whether the peer is there; once it was and is no more, this stays False."""
         return bool(self._get(_EVENTS) & _WRITABLE)
+
+    def uncount(self) -> None:
+        """Count it no longer among the process's connections: whoever has it keeps it, so nobody should wait for it."""
+        counted = _open.get(self.process)
+        if counted is not None:
+            counted.discard(id(self))
 
     def next_id(self) -> int:
         """Return an id that no request on this connection had."""

@@ -1,14 +1,17 @@
 """Turns: callers that wait for a connection, because the process has as many as it should have.
 
 Owns the queue and the bound. It opens nothing. A connection goes from the caller that has its answer straight to the
-first one in the queue. Any thread or greenlet; a deque's append and pop are atomic, and each caller waits on a lock of
-its own, made at that moment: by the event loop that has patched the process by then, and left behind by no fork.
+first one in the queue who asks at the same endpoint; once somebody has waited for a while, it is closed where need be,
+and its place goes to that one. Any thread or greenlet; a deque's operations are atomic, and each caller waits on a lock
+of its own, made at that moment: by the event loop that has patched the process by then, and left behind by no fork.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 try:
@@ -19,6 +22,7 @@ else:
     _HAS_LIMITS = True
 
 if TYPE_CHECKING:
+    from predictd.connections.pool import Pool
     from predictd.connections.transport import Connection
     from predictd.deadline import Deadline
 
@@ -28,25 +32,33 @@ MOST_CONNECTIONS = 256
 #: Of that limit a connection may use this share, and it takes two descriptors: the rest is the program's own.
 _SHARE = 8
 
-#: Longest wait between two looks: a turn that is lost with a caller who gave up costs no more than this.
+#: Longest wait between two looks: a turn that is lost with a caller who gave up costs no more than this. Whoever has
+#: waited for longer is served before those who could go on with another caller's connection.
 _SLICE_S = 0.1
 
 
 class Turns:
-    """The queue of one pool."""
+    """The queue of one process."""
 
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
         self._waiting: deque[_Turn] = deque()
 
-    def give(self, connection: Connection | None) -> bool:
-        """Hand the first caller a connection, or with None the right to make one; return whether anybody waited."""
-        try:
-            turn = self._waiting.popleft()
-        except IndexError:
+    def give(self, pool: Pool, connection: Connection | None) -> bool:
+        """Hand a caller a connection, or with None the right to make one; return whether anybody waited.
+
+        Args:
+            pool: Whose connection it is or was.
+            connection: The connection; where the first in the queue asks elsewhere it is closed.
+        """
+        turn = self._next(pool)
+        if turn is None:
             return False
-        turn.connection = connection
+        if connection is None or turn.pool is pool:
+            turn.connection = connection
+        else:
+            connection.close()
         turn.lock.release()
         return True
 
@@ -55,20 +67,45 @@ class Turns:
         """Whether anybody waits."""
         return bool(self._waiting)
 
-    def wait(self, deadline: Deadline) -> Connection | None:
-        """Wait for a turn, for a moment at most; return the connection that came with it."""
-        turn = _Turn()
+    def wait(self, pool: Pool, deadline: Deadline, has_room: Callable[[], bool]) -> Connection | None:
+        """Wait for a turn, or until there is room.
+
+        Args:
+            pool: Where the caller asks.
+            deadline: Until when.
+            has_room: Returns whether there is no need to wait; asked now and then.
+
+        Returns:
+            The connection that came with the turn; None where one may be made, or the deadline has passed.
+        """
+        turn = _Turn(pool)
         self._waiting.append(turn)
         try:
-            if not turn.lock.acquire(timeout=min(_SLICE_S, deadline.remaining_ms / 1000)) and not self._left(turn):
+            while not has_room() and not deadline.is_over:
+                if turn.lock.acquire(timeout=min(_SLICE_S, deadline.remaining_ms / 1000)):
+                    return turn.connection
+            if not self._left(turn):
                 # Given at the last moment: the connection is there before the lock is released.
                 turn.lock.acquire(timeout=_SLICE_S)
         except BaseException:
             self._left(turn)
-            if turn.connection is not None and not self.give(turn.connection):
+            if turn.connection is not None and not self.give(pool, turn.connection):
                 turn.connection.close()
             raise
         return turn.connection
+
+    def _next(self, pool: Pool) -> _Turn | None:
+        """Take the first caller out of the queue who asks at a pool; the very first where that one waits too long."""
+        while self._waiting:
+            waiting = list(self._waiting)
+            if not waiting:
+                break
+            turn = waiting[0]
+            if monotonic() - turn.since_s < _SLICE_S:
+                turn = next((other for other in waiting if other.pool is pool), turn)
+            if self._left(turn):
+                return turn
+        return None
 
     def _left(self, turn: _Turn) -> bool:
         """Leave the queue; return whether the turn was still in it."""
@@ -82,9 +119,11 @@ class Turns:
 class _Turn:
     """One caller's place in the queue."""
 
-    __slots__ = ("connection", "lock")
+    __slots__ = ("connection", "lock", "pool", "since_s")
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.since_s = monotonic()
         self.connection: Connection | None = None
         self.lock = threading.Lock()
         self.lock.acquire()

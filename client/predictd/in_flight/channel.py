@@ -52,6 +52,7 @@ class Channel:
 
     def __init__(self, connection: Connection, line: Line) -> None:
         self.connection: Connection = connection
+        connection.uncount()
         self.line: Line = line
         self.waiting: dict[int, Pending] = {}
         self.is_open: bool = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from predictd.connections.connecting import connect, read_message
 from predictd.connections.pool import Pool
 from predictd.connections.transport import Connection, ConnectionLost
-from predictd.connections.turns import most_connections
+from predictd.connections.turns import MOST_CONNECTIONS
 from predictd.deadline import Deadline
 from predictd.process import set_aside, this_process
 from predictd.requests.catalogue import Catalogue, Key, Plan, choose_plan
@@ -106,7 +106,9 @@ class Link:
             if handed is not None:
                 return handed
             if deadline.is_over:
-                raise _no_turn(self.endpoint, deadline, model)
+                raise _no_turn(self.endpoint, deadline, model, pool.most_connections)
+        else:
+            pool.make_room()
         connection = self._connect(self.endpoint.data, deadline, f"model {model!r}")
         pool.welcome(connection)
         return connection
@@ -270,12 +272,14 @@ class _HurriedLink(Link):
         return deadline.sooner(self.connect_timeout_ms)
 
 
-def _no_turn(endpoint: Endpoint, deadline: Deadline, model: str) -> DeadlineExceededError:
+def _no_turn(endpoint: Endpoint, deadline: Deadline, model: str, most: int) -> DeadlineExceededError:
     text = (
         f"model {model!r} at {endpoint}: time-out after {seconds_text(deadline.waited_ms)}, waiting for one of this "
-        f"process's {most_connections()} connections, which others had all the time; nothing was sent. Let fewer "
-        "callers ask at once, or raise the limit on open files (ulimit -n)"
+        f"process's {most} connections: calls in progress, here or at other endpoints, had all of them; nothing was "
+        "sent. Let fewer callers ask at once"
     )
+    if most < MOST_CONNECTIONS:
+        text += ", or raise the limit on open files (ulimit -n)"
     return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": "preparing"})
 
 

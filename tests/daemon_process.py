@@ -13,8 +13,9 @@ from pathlib import Path
 import predictd
 from predictd_proto.status import ServerStatus
 
-START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 30.0
+#: A start imports TensorFlow: seconds, or minutes where many others want the processor.
+START_TIMEOUT_S = 240.0
+STOP_TIMEOUT_S = 60.0
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
@@ -41,14 +42,18 @@ class DaemonProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> DaemonProcess:
-        """Start it; wait until it is ready."""
+        """Start it; wait until it is ready. One that isn't in time is ended."""
         command = [sys.executable, "-m", "predictd", "serve", "--endpoint", self.endpoint, *self.arguments]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.directory, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         if wait:
-            self.wait_until_ready()
+            try:
+                self.wait_until_ready()
+            except BaseException:
+                self.kill()
+                raise
         return self
 
     @property
@@ -96,8 +101,8 @@ class DaemonProcess:
         self.process.kill()
         self.process.wait()
 
-    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """Wait for its end; return its exit code."""
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> int:
+        """Wait for its end, of which it may think only once it has started; return its exit code."""
         assert self.process is not None
         return self.process.wait(timeout_s)
 
@@ -108,7 +113,7 @@ class DaemonProcess:
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:
-            return self.wait()
+            return self.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
             text = f"the daemon did not stop on SIGTERM:\n{self.log}"

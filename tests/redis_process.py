@@ -14,7 +14,7 @@ import pytest
 
 from scripts.redis_server import find_redis_server
 
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 240.0
 
 
 def free_port() -> int:
@@ -42,7 +42,7 @@ def running_redis(port: int | None = None) -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -22,7 +22,7 @@ from predictd_celery.tasks import PREDICT
 from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 90.0
 READY_APP = "predictd_celery"

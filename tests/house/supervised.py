@@ -25,7 +25,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from tests.daemon_process import clean_environment
 from tests.house.checkout import CHECKOUT
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 45.0
 ASK = """

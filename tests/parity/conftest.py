@@ -36,10 +36,7 @@ def parity_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def parity_daemon(parity_files: Path) -> Iterator[DaemonProcess]:
     """The daemon that serves them."""
     with short_directory() as name:
-        process = DaemonProcess(Path(name), str(parity_files)).start(wait=False)
-        # Some thirty models: 12 s where nothing else runs.
-        with process.client() as client:
-            client.wait_until_ready(240)
+        process = DaemonProcess(Path(name), str(parity_files)).start()
         yield process
         assert process.stop() == 0, process.log
 

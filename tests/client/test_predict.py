@@ -136,6 +136,7 @@ def test_the_latest_ready_version_is_the_one_asked(server: FakeServer, client: p
         DOUBLE, 2, signatures=(signature({"x": ("float32", (None, 6))}, {"y": ("float32", (None, 6))}),)
     )
     server.models = [DOUBLE, wide, other_version(DOUBLE, 3, state="loading", signatures=())]
+    server.replies = [lambda request: [answer(request, version=2)]]
     assert client.metadata("double").version == 2
     assert client.predict("double", np.zeros((1, 6), np.float32)).outputs.shape == (1, 6)
     with pytest.raises(predictd.TensorMismatchError, match="model 'double' version 1, input 'x'"):
@@ -153,6 +154,7 @@ def test_a_newer_version_is_noticed_before_an_input_is_refused(server: FakeServe
     client.predict("double", np.zeros((1, 4), np.float32))
     wide = signature({"x": ("float32", (None, 6))}, {"y": ("float32", (None, 6))})
     server.models = [DOUBLE, other_version(DOUBLE, 2, signatures=(wide,))]
+    server.replies = [lambda request: [answer(request, version=2)]]
     assert client.predict("double", np.zeros((1, 6), np.float32)).outputs.shape == (1, 6)
 
 

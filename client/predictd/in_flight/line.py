@@ -19,6 +19,7 @@ from predictd.in_flight.outcomes import Outcomes
 from predictd.requests.catalogue import Plan, unexpected_outputs
 from predictd.requests.request_errors import lost, own_error, too_late
 from predictd.requests.request_frames import answer_of, request_frames
+from predictd.requests.stale_plans import MOST_REMAKES, asks_alike, ever_another, is_sure
 from predictd_proto.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -70,6 +71,7 @@ class Line:
     def add(self, pending: Pending) -> None:
         """Take a request on; `pump` sends it."""
         pending.line = self
+        pending.is_plan_fresh = False
         self._queue.append(pending)
         self._outcomes.has_room(self)
 
@@ -113,8 +115,14 @@ class Line:
         self._outcomes.has_room(self)
 
     def answer_anyway(self, pending: Pending) -> None:
-        """Return an answer that is here, though the plan that reads it best is not."""
-        self._answer_by("", pending, None)
+        """Return an answer that is here, though the plan that reads it best is not; where the time is up."""
+        plan, answer = pending.plan, pending.answer
+        if plan is not None and answer is not None and is_sure(plan):
+            self._answer(pending, answer, plan)
+            return
+        pending.answer = None
+        waited_ms = pending.deadline.waited_ms
+        self._outcomes.failed(pending, too_late(pending.question.model, self.link.endpoint, waited_ms, was_sent=True))
 
     def close(self) -> None:
         """Close the connections; the requests are over already, or their exchange ends them."""
@@ -161,7 +169,7 @@ class Line:
             self._lose(channel)
             self._not_sent(pending)
             raise
-        pending.is_plan_fresh = pending.was_unlucky = False
+        pending.was_unlucky = False
         self._outcomes.look_at(channel)
 
     def _not_sent(self, pending: Pending) -> None:
@@ -185,10 +193,7 @@ class Line:
             return
         self._outcomes.has_room(self)
         if isinstance(answer, ErrorResponse):
-            error = answer.error()
-            if isinstance(error, InvalidRequestError):
-                self.link.forget(pending.question.model)
-            self._outcomes.failed(pending, error)
+            self._refused(pending, answer.error())
             return
         plan = pending.plan
         assert plan is not None, "an answer to a request without a plan"
@@ -209,6 +214,15 @@ class Line:
         else:
             self._answer_by(server_id, pending, known)
 
+    def _refused(self, pending: Pending, error: PredictdError) -> None:
+        if isinstance(error, InvalidRequestError):
+            self.link.forget(pending.question.model)
+            if isinstance(error, TensorMismatchError) and not pending.is_plan_fresh and pending.remakes < MOST_REMAKES:
+                # Its plan was remembered, and may be of a version that is served no longer.
+                self._make_anew(pending)
+                return
+        self._outcomes.failed(pending, error)
+
     def _answer_by(self, server_id: str, pending: Pending, plan: Plan | None) -> None:
         """Read an answer by the plan of its own version, where that could be had."""
         answer, remembered, question = pending.answer, pending.plan, pending.question
@@ -217,8 +231,22 @@ class Line:
         pending.answer = None
         if plan is not None:
             self.link.remember(server_id, (question.model, question.version, question.signature), plan)
-        # Without it only its nesting is uncertain, and most versions agree on that.
-        self._answer(pending, answer, plan or remembered)
+        elif not is_sure(remembered):
+            self.link.forget(question.model)
+        is_right = is_sure(remembered) if plan is None else asks_alike(remembered, plan)
+        if is_right:
+            # Without it only its nesting is uncertain, and most versions agree on that.
+            self._answer(pending, answer, plan or remembered)
+        elif pending.remakes >= MOST_REMAKES:
+            self._outcomes.failed(pending, ever_another(remembered, answer.receipt.version))
+        else:
+            self._make_anew(pending)
+
+    def _make_anew(self, pending: Pending) -> None:
+        """Send a request again, made by what is remembered now, or else fetched for it."""
+        pending.remakes += 1
+        self._queue.appendleft(pending)
+        self._outcomes.has_room(self)
 
     def _answer(self, pending: Pending, answer: PredictResponse, plan: Plan) -> None:
         if plan.fits(answer.tensors):

@@ -47,6 +47,7 @@ class Pending:
         channel: Where its answer will come from; None while it is not sent.
         request_id: Its id there.
         is_plan_fresh: Whether its plan was fetched just for it.
+        remakes: How often it was made anew, because a version that takes other inputs had answered.
         was_unlucky: Whether a connection was found lost when it was to be sent.
     """
 
@@ -66,6 +67,7 @@ class Pending:
         "on_done",
         "plan",
         "question",
+        "remakes",
         "request_id",
         "was_unlucky",
     )
@@ -87,4 +89,5 @@ class Pending:
         self.channel: Channel | None = None
         self.request_id: int = 0
         self.is_plan_fresh: bool = False
+        self.remakes: int = 0
         self.was_unlucky: bool = False

@@ -13,6 +13,7 @@ from predictd.requests.catalogue import Plan, unexpected_outputs
 from predictd.requests.link import Link
 from predictd.requests.request_errors import lost, too_late
 from predictd.requests.request_frames import Question, answer_of, request_frames
+from predictd.requests.stale_plans import MOST_REMAKES, asks_alike, ever_another, is_sure
 from predictd_proto.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -26,13 +27,15 @@ from predictd_proto.messages import ErrorResponse, PredictResponse
 class Call:
     """One question, sent once. `begin`, then `finish`; `give_up` where the answer is no longer wanted.
 
+    It is made anew and sent again where it was made for a version that is no longer the one served.
+
     Args:
         link: Where to ask.
         question: What.
         deadline: Until when.
     """
 
-    __slots__ = ("_connection", "_deadline", "_link", "_plan", "_pool", "_question", "_server_id")
+    __slots__ = ("_connection", "_deadline", "_is_plan_fresh", "_link", "_plan", "_pool", "_question", "_server_id")
 
     def __init__(self, link: Link, question: Question, deadline: Deadline) -> None:
         self._link = link
@@ -41,6 +44,7 @@ class Call:
         self._pool: Pool = link.pool
         self._connection: Connection | None = None
         self._plan: Plan | None = None
+        self._is_plan_fresh = False
         self._server_id = ""
 
     def begin(self, *, may_wait: bool = True) -> None:
@@ -82,9 +86,9 @@ class Call:
                     raise
                 # What is remembered may be an older version than the one served now: look again before refusing.
                 self._link.forget(question.model)
-                plan, _ = self._link.plan(server_id, key, self._deadline)
+                plan, is_fresh = self._link.plan(server_id, key, self._deadline)
                 frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
-            self._plan = plan
+            self._plan, self._is_plan_fresh = plan, is_fresh
             connection.send(frames, request_id)
         except ConnectionLost:
             raise
@@ -98,23 +102,35 @@ class Call:
         Raises:
             PredictdError: There is none, or it is an error.
         """
-        connection = self._connection
-        assert connection is not None, "finish without begin"
-        try:
-            answer = self._answer(connection)
-        except ConnectionLost:
-            self.give_up()
-            raise self._lost(was_sent=True) from None
-        except BaseException:
-            self.give_up()
-            raise
-        self._connection = None
-        self._pool.give_back(connection)
-        if isinstance(answer, ErrorResponse):
-            raise self._refused(answer)
-        plan = self._plan
-        assert plan is not None, "finish without begin"
-        return answer, plan if plan.reads(answer) else self._plan_for(answer, plan)
+        remakes = 0
+        while True:
+            connection = self._connection
+            assert connection is not None, "finish without begin"
+            try:
+                answer = self._answer(connection)
+            except ConnectionLost:
+                self.give_up()
+                raise self._lost(was_sent=True) from None
+            except BaseException:
+                self.give_up()
+                raise
+            self._connection = None
+            self._pool.give_back(connection)
+            plan = self._plan
+            assert plan is not None, "finish without begin"
+            if isinstance(answer, ErrorResponse):
+                self._refused(answer, may_remake=remakes < MOST_REMAKES)
+            elif plan.reads(answer):
+                return answer, plan
+            else:
+                reader = self._plan_for(answer, plan)
+                if reader is not None:
+                    return answer, reader
+                if remakes >= MOST_REMAKES:
+                    raise ever_another(plan, answer.receipt.version)
+            remakes += 1
+            # Its caller may hold other calls' connections by now, as in `RoutedCall.begin`.
+            self.begin(may_wait=False)
 
     def give_up(self) -> None:
         """End the connection, telling the server to drop the request, or keep it where nothing was sent."""
@@ -141,35 +157,49 @@ class Call:
                 connection.pending_id = None
                 return answer
 
-    def _plan_for(self, answer: PredictResponse, plan: Plan) -> Plan:
-        """Return the plan that reads an answer: a version newer than the one remembered may have given it."""
+    def _plan_for(self, answer: PredictResponse, plan: Plan) -> Plan | None:
+        """Return the plan that reads an answer: a version newer than the one remembered may have given it.
+
+        None where that one takes other inputs, or may do so: the request has to be made anew.
+        """
         version = answer.receipt.version
         if version != plan.metadata.version:
-            plan = self._plan_of_version(plan, version)
+            answered_by = self._plan_of_version(version)
+            if answered_by is None:
+                if not is_sure(plan):
+                    self._link.forget(self._question.model)
+                    return None
+                # Only the nesting of the answer is uncertain, and most versions agree on that.
+                answered_by = plan
+            elif not asks_alike(plan, answered_by):
+                return None
+            plan = answered_by
         if not plan.fits(answer.tensors):
             raise unexpected_outputs(plan, answer.tensors)
         return plan
 
-    def _plan_of_version(self, remembered: Plan, version: int) -> Plan:
+    def _plan_of_version(self, version: int) -> Plan | None:
         question, link = self._question, self._link
         key = (question.model, version, question.signature)
         deadline = self._deadline.sooner(link.connect_timeout_ms)
         if deadline.is_over or link.was_in_vain(self._server_id, key):
-            return remembered
+            return None
         try:
             plan, _ = link.plan(self._server_id, key, deadline)
         except PredictdError:
             link.asked_in_vain(self._server_id, key)
-            # The answer is here; only its nesting is uncertain, and most versions agree on that.
-            return remembered
+            return None
         link.remember(self._server_id, (question.model, question.version, question.signature), plan)
         return plan
 
-    def _refused(self, answer: ErrorResponse) -> PredictdError:
+    def _refused(self, answer: ErrorResponse, *, may_remake: bool) -> None:
+        """Raise what the server refused with; return where that may be for a version that is served no longer."""
         error = answer.error()
         if isinstance(error, InvalidRequestError):
             self._link.forget(self._question.model)
-        return error
+            if isinstance(error, TensorMismatchError) and may_remake and not self._is_plan_fresh:
+                return
+        raise error
 
     def _too_late(self, *, was_sent: bool) -> DeadlineExceededError:
         return too_late(self._question.model, self._link.endpoint, self._deadline.waited_ms, was_sent=was_sent)

@@ -190,3 +190,10 @@ def test_a_prediction_pickles_with_its_receipt_looked_at_or_not() -> None:
         assert one.receipt is one.receipt
         assert one.receipt.execute_ms == 1.5
         assert one.receipt.queued_rows == 7
+
+
+def test_a_cast_of_what_the_dtype_cannot_hold_is_as_silent_the_second_time() -> None:
+    known, question = plan("int32"), Question("m", np.array([[np.nan, np.inf, 1e30]]), cast=True)
+    first, *others = (made(known, question, 1) for _ in range(3))
+    assert isinstance(first, list)
+    assert others == [first, first]

@@ -40,7 +40,10 @@ class _Kind:
         self.limits = limits
 
     def data(self, array: NDArray[Any]) -> bytes:
-        return array.tobytes() if self.cast_to is None else array.astype(self.cast_to).tobytes()
+        if self.cast_to is None:
+            return array.tobytes()
+        with np.errstate(invalid="ignore", over="ignore"):  # as `fitting.py` casts
+            return array.astype(self.cast_to).tobytes()
 
     def is_allowed(self, limits: Limits) -> bool:
         """Whether a server takes it; each connection has its own copy of mostly the same limits."""

@@ -13,12 +13,18 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from predictd.deadline import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS, Deadline, check_timeout_ms
+from predictd.deadline import (
+    DEFAULT_CONNECT_TIMEOUT_MS,
+    DEFAULT_TIMEOUT_MS,
+    Deadline,
+    check_timeout_ms,
+    check_timeout_s,
+)
 from predictd.in_flight.loop_session import Flight, LoopSession
 from predictd.in_flight.map_source import MapSource
 from predictd.in_flight.windows import DEFAULT_MAX_IN_FLIGHT, DEFAULT_WINDOW, check_count
 from predictd.process import set_aside, this_process
-from predictd.requests.request_frames import Question
+from predictd.requests.request_frames import Question, check_words
 from predictd.routing.asking import Asking
 from predictd.routing.looking import served_models, wait_until_ready
 from predictd.routing.retries import Retries
@@ -272,6 +278,7 @@ class AsyncClient:
             ModelNotReadyError: It was still loading when the time was up.
             ServerUnavailableError: Nobody answers at the endpoint.
         """
+        check_words(model, version, None)
         time_ms, asking, key = self._time_ms(timeout_ms), self._asking, (model, version, None)
         plan, _ = await self._session_here().run(lambda clock: asking.plan(key, Deadline(time_ms, clock)))
         return plan.metadata
@@ -299,7 +306,7 @@ class AsyncClient:
         Raises:
             PredictdError: As `Client.wait_until_ready`.
         """
-        time_ms, asking = check_timeout_ms("timeout_s * 1000", timeout_s * 1000), self._asking
+        time_ms, asking = check_timeout_s("timeout_s", timeout_s), self._asking
         return await self._session_here().run(lambda clock: wait_until_ready(asking, model, Deadline(time_ms, clock)))
 
     def _time_ms(self, timeout_ms: float | None) -> float:

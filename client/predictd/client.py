@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from predictd.deadline import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS, Deadline, check_timeout_ms
+from predictd.deadline import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS, Deadline, check_timeout_s
 from predictd.future_calls import FutureCalls
 from predictd.in_flight.windows import DEFAULT_MAX_IN_FLIGHT
 from predictd.prediction import Prediction, prediction_of
-from predictd.requests.request_frames import Question
+from predictd.requests.request_frames import Question, check_words
 from predictd.routing.asking import Asking
 from predictd.routing.looking import served_models, wait_until_ready
 from predictd.routing.retries import Retries
@@ -34,7 +34,9 @@ class Client(FutureCalls):
 
     Given several endpoints, whose servers serve the same models, it asks the least loaded, and where one fails a call,
     the next one at once. One that failed is left alone for a while: 50 to 100 ms, doubled each time it fails again, up
-    to 2 s where it answers and refuses, 10 s where it doesn't answer.
+    to 2 s where it answers and refuses, 10 s where it doesn't answer. A server that doesn't have the model or version
+    (yet) is passed over within the call: `ModelNotFoundError` and `VersionNotFoundError` mean that all of them say so.
+    While one of the others can't be reached, that one is looked for as long as `connect_timeout_ms` allows.
 
     Args:
         endpoint: Where the server listens: `ipc:///absolute/path` or `tcp://host:port`; several as a sequence, or as
@@ -144,6 +146,7 @@ class Client(FutureCalls):
             OverloadedError, ModelNotReadyError, ServerDrainingError: It was so until the time was up.
             DeadlineExceededError: The time is up.
             PredictionError: The model raised for this request.
+            ConfigError: An argument is of the wrong kind.
         """
         caller = (caller_class, traceparent, task_id)
         question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
@@ -180,6 +183,7 @@ class Client(FutureCalls):
             ModelNotReadyError: It was still loading when the time was up.
             ServerUnavailableError: Nobody answers at the endpoint.
         """
+        check_words(model, version, None)
         return self.asking.plan((model, version, None), self.asking.deadline(timeout_ms))[0].metadata
 
     def status(self, *, timeout_ms: float | None = None) -> ServerStatus:
@@ -213,7 +217,7 @@ class Client(FutureCalls):
             ModelLoadError: That model could not be loaded.
             ProtocolError: What answers is no predictd, or one of another protocol.
         """
-        deadline = Deadline(check_timeout_ms("timeout_s * 1000", timeout_s * 1000))
+        deadline = Deadline(check_timeout_s("timeout_s", timeout_s))
         return wait_until_ready(self.asking, model, deadline, sleep=sleep)
 
 

@@ -68,7 +68,20 @@ def check_timeout_ms(name: str, value: float) -> float:
     Raises:
         ConfigError: It is not a finite number above 0: nothing here ever waits without end.
     """
-    if type(value) not in {int, float} or not math.isfinite(value) or not 0 < value <= MAX_TIMEOUT_MS:
-        text = f"{name}: expected a number of milliseconds above 0 and up to {MAX_TIMEOUT_MS}, got {value!r}"
+    return _checked(name, value, "milliseconds", MAX_TIMEOUT_MS)
+
+
+def check_timeout_s(name: str, value: float) -> float:
+    """Return a time-out of seconds in milliseconds.
+
+    Raises:
+        ConfigError: It is not a finite number above 0.
+    """
+    return _checked(name, value, "seconds", MAX_TIMEOUT_MS // 1000) * 1000
+
+
+def _checked(name: str, value: float, unit: str, most: int) -> float:
+    if type(value) not in {int, float} or not math.isfinite(value) or not 0 < value <= most:
+        text = f"{name}: expected a number of {unit} above 0 and up to {most}, got {value!r}"
         raise ConfigError(text)
     return float(value)

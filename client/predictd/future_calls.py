@@ -95,7 +95,7 @@ class FutureCalls:
 
         Raises:
             DeadlineExceededError: There was no place among the requests under way until the time was up.
-            ConfigError: `timeout_ms` is no time-out.
+            ConfigError: `timeout_ms` is no time-out, or `model` no text.
         """
         caller = (caller_class, traceparent, task_id)
         deadline = self.asking.deadline(timeout_ms)

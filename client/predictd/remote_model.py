@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from predictd.client import Client
 from predictd.deadline import check_timeout_ms
 from predictd.requests.catalogue import Plan
-from predictd.requests.request_frames import Question
+from predictd.requests.request_frames import Question, check_words
 from predictd.requests.structure_match import flat_names, match_inputs
 from predictd.rows.chunks import Pace
 from predictd.rows.data_sources import batch_count, batches_of, is_stream
@@ -83,6 +83,7 @@ class RemoteModel:
         if endpoint is not None and client is not None:
             text = "RemoteModel takes an endpoint or a client, not both"
             raise ConfigError(text)
+        check_words(name, version, signature)
         self._name = name
         self._client = Client(endpoint) if client is None else client
         self._version = version

@@ -167,6 +167,11 @@ def test_help_documents_the_exit_codes(run: Run) -> None:
         (["models", "nope"], 1, "model 'nope' is not served here"),
         (["models", "--endpoint", "nonsense"], 2, "endpoint 'nonsense': expected ipc:///absolute/path"),
         (["models", "--timeout-ms", "0"], 2, "--timeout-ms: expected a number of milliseconds above 0"),
+        (
+            ["status", "--wait", "-1"],
+            2,
+            "predictd: --wait: expected a number of seconds above 0 and up to 2678400, got",
+        ),
         (["predict"], 2, "Missing argument 'MODEL'"),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],

@@ -19,7 +19,7 @@ from predictd.cli.files import check_output, read_inputs, to_plain, write_output
 from predictd.cli.group import CommandGroup
 from predictd.cli.texts import models_text, prediction_text, status_text
 from predictd.client import Client
-from predictd.deadline import check_timeout_ms
+from predictd.deadline import check_timeout_ms, check_timeout_s
 from predictd_proto.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -184,6 +184,8 @@ def status(endpoints: tuple[str, ...], timeout_ms: float, as_json: bool, wait_s:
     Of several servers each is shown, and one that takes requests is enough: exit code 0 if there is one, else 3 if any
     of them answers, else that of the first.
     """
+    if wait_s is not None:
+        check_timeout_s("--wait", wait_s)
     with _client(endpoints, timeout_ms) as client:
         if len(client.endpoints) > 1:
             sys.exit(_print_each(client, timeout_ms, as_json=as_json, wait_s=wait_s))

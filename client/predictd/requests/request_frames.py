@@ -14,7 +14,7 @@ from predictd.requests.catalogue import Plan
 from predictd.requests.fitting import fit_inputs
 from predictd.requests.structure_match import match_inputs
 from predictd.wording import restated
-from predictd_proto.errors import RemoteProtocolError, RequestTooLargeError, TensorMismatchError
+from predictd_proto.errors import ConfigError, RemoteProtocolError, RequestTooLargeError, TensorMismatchError
 from predictd_proto.frames import check_size, encode
 from predictd_proto.known_replies import KnownReplies
 from predictd_proto.limits import Limits
@@ -39,6 +39,9 @@ class Question:
         is_lenient: Keras' leniency in nesting and rank.
         is_matched: See `inputs`.
         caller: caller_class, traceparent and task_id, as they travel.
+
+    Raises:
+        ConfigError: Model, version or signature is of the wrong kind.
     """
 
     __slots__ = ("caller", "cast", "inputs", "is_lenient", "is_matched", "model", "signature", "version")
@@ -55,6 +58,8 @@ class Question:
         is_matched: bool = False,
         caller: tuple[str, str, str] = ("", "", ""),
     ) -> None:
+        if type(model) is not str or version is not None or signature is not None:
+            check_words(model, version, signature)
         self.model: str = model
         self.inputs: Any = inputs
         self.version: int | str | None = version
@@ -63,6 +68,23 @@ class Question:
         self.is_lenient: bool = is_lenient
         self.is_matched: bool = is_matched
         self.caller: tuple[str, str, str] = caller
+
+
+def check_words(model: object, version: object, signature: object) -> None:
+    """Check what a signature is chosen by.
+
+    Raises:
+        ConfigError: One of them is of the wrong kind.
+    """
+    if not isinstance(model, str):
+        text = f"model: expected a text, got {model!r}"
+    elif version is not None and not isinstance(version, (int, str)):
+        text = f"version: expected a whole number, a text or None, got {version!r}"
+    elif signature is not None and not isinstance(signature, str):
+        text = f"signature: expected a text or None, got {signature!r}"
+    else:
+        return
+    raise ConfigError(text)
 
 
 def request_frames(

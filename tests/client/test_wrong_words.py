@@ -1,0 +1,90 @@
+"""Arguments of the wrong kind are told by the name that the caller knows them by, before anybody is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from predictd import AsyncClient, Client, RemoteModel
+from predictd_proto.errors import ConfigError
+
+NOWHERE = "ipc:///nowhere/p.sock"
+ROWS = [[1.0, 2.0, 3.0, 4.0]]
+
+BLOCKING: list[Callable[[Client, Any], Any]] = [
+    lambda client, model: client.predict(model, ROWS),
+    lambda client, model: client.submit(model, ROWS),
+    lambda client, model: list(client.map(model, [ROWS])),
+    lambda client, model: client.metadata(model),
+    lambda client, model: RemoteModel(model, client=client),
+]
+
+
+async def answers_of(client: AsyncClient, model: Any) -> list[Any]:
+    return [answer async for answer in client.map(model, [ROWS])]
+
+
+AWAITED: list[Callable[[AsyncClient, Any], Any]] = [
+    lambda client, model: client.predict(model, ROWS),
+    lambda client, model: client.metadata(model),
+    answers_of,
+]
+
+
+@pytest.mark.parametrize("model", [["m"], None, 7, b"m", {}])
+@pytest.mark.parametrize("ask", BLOCKING)
+def test_a_model_is_a_text(ask: Callable[[Client, Any], Any], model: Any) -> None:
+    with Client(NOWHERE) as client, pytest.raises(ConfigError, match="model: expected a text, got") as caught:
+        ask(client, model)
+    assert repr(model) in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [["m"], None])
+@pytest.mark.parametrize("ask", AWAITED)
+def test_a_model_is_a_text_for_those_who_await(ask: Callable[[AsyncClient, Any], Any], model: Any) -> None:
+    async def run() -> None:
+        async with AsyncClient(NOWHERE) as client:
+            await ask(client, model)
+
+    with pytest.raises(ConfigError, match="model: expected a text, got"):
+        asyncio.run(run())
+
+
+def test_so_are_a_signature_and_a_label() -> None:
+    words: Any
+    for words, said in [
+        ({"version": [1]}, r"version: expected a whole number, a text or None, got \[1\]"),
+        ({"version": 1.5}, r"version: expected a whole number, a text or None, got 1\.5"),
+        ({"signature": {}}, r"signature: expected a text or None, got \{\}"),
+    ]:
+        with Client(NOWHERE) as client, pytest.raises(ConfigError, match=said):
+            client.predict("m", ROWS, **words)
+        with pytest.raises(ConfigError, match=said):
+            RemoteModel("m", endpoint=NOWHERE, **words)
+
+
+class Name(str):
+    """A text of a kind of its own, as the members of some enums are."""
+
+    __slots__ = ()
+
+
+def test_a_text_may_be_of_a_kind_of_its_own() -> None:
+    assert "'m'" in repr(RemoteModel(Name("m"), endpoint=NOWHERE))
+
+
+@pytest.mark.parametrize("timeout_s", [-1, 0, float("nan"), "1", None, 1e9])
+def test_seconds_are_told_as_seconds(timeout_s: Any) -> None:
+    said = rf"timeout_s: expected a number of seconds above 0 and up to 2678400, got {timeout_s!r}"
+    with Client(NOWHERE) as client, pytest.raises(ConfigError, match=said.replace("+", r"\+")):
+        client.wait_until_ready(timeout_s)
+
+    async def run() -> None:
+        async with AsyncClient(NOWHERE) as client:
+            await client.wait_until_ready(timeout_s)
+
+    with pytest.raises(ConfigError, match=said.replace("+", r"\+")):
+        asyncio.run(run())

@@ -16,6 +16,7 @@ from predictd_proto.endpoints import parse_endpoints
 from predictd_proto.errors import (
     DeadlineExceededError,
     ExpiredInQueueError,
+    ModelNotFoundError,
     ModelNotReadyError,
     OverloadedError,
     PredictdError,
@@ -23,12 +24,15 @@ from predictd_proto.errors import (
     ServerLostError,
     ServerUnavailableError,
     TensorMismatchError,
+    VersionNotFoundError,
 )
 
 GONE = ServerUnavailableError("nobody there", {"is_listening": False})
 SILENT = ServerUnavailableError("silence there", {"is_listening": True})
 LOST, UNSENT = ServerLostError("lost", {"was_sent": True}), ServerLostError("lost", {"was_sent": False})
 BUSY, LOADING, DRAINING = OverloadedError("busy"), ModelNotReadyError("loading"), ServerDrainingError("draining")
+
+NO_MODEL, NO_VERSION = ModelNotFoundError("no model"), VersionNotFoundError("no version")
 
 
 class Trip:
@@ -91,6 +95,36 @@ def test_later_calls_go_where_it_worked() -> None:
     trip = Trip(GONE)
     assert trip.run() == "b"
     assert [trip.run() for _ in range(5)] == ["b"] * 5
+
+
+def test_a_model_is_not_served_when_all_say_so() -> None:
+    trip = Trip(NO_MODEL)
+    assert trip.run(None) == "b"
+    assert (trip.asked, trip.pauses_ms) == (["a", "b"], [])
+    trip = Trip(NO_MODEL, NO_VERSION, NO_MODEL, endpoints=3)
+    error = trip.fails(VersionNotFoundError)
+    assert (trip.asked, trip.pauses_ms) == (["a", "b", "c"], [])
+    assert all(text in str(error) for text in ("3 endpoints failed: tcp://a:1: no model", "tcp://b:1: no version"))
+    assert Trip(NO_MODEL, endpoints=1).fails(ModelNotFoundError) is NO_MODEL
+
+
+def test_one_that_is_not_there_may_serve_what_another_does_not() -> None:
+    trip = Trip(NO_MODEL, GONE, NO_MODEL, GONE)
+    assert trip.run(None) == "a"
+    assert len(trip.asked) == 5
+    trip = Trip(*[NO_MODEL, GONE] * 1000, connect_timeout_ms=1000)
+    trip.fails(ServerUnavailableError)
+    assert 900 <= sum(trip.pauses_ms) <= 1000
+
+
+def test_a_busy_one_may_serve_what_another_does_not() -> None:
+    trip = Trip(NO_MODEL, BUSY)
+    trip.run()
+    assert (trip.asked[:2], len(trip.asked), len(trip.pauses_ms)) == (["a", "b"], 3, 1)
+    assert Trip(NO_MODEL, BUSY).fails(OverloadedError, None).detail["endpoints"] == {
+        "tcp://a:1": "model_not_found",
+        "tcp://b:1": "overloaded",
+    }
 
 
 def test_a_permanent_error_is_the_callers() -> None:

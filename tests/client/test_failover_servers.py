@@ -150,6 +150,25 @@ def test_callers_of_a_stuck_one_do_not_keep_all_the_connections(
             assert all(call.result(60) for call in waiting)
 
 
+def test_a_model_that_one_of_two_does_not_have_yet_is_asked_for_at_the_other(pair: list[str]) -> None:
+    with FakeServer(pair[0]) as early, FakeServer(pair[1]) as full, client_of(pair, retries=None) as client:
+        early.models = []
+        early.replies = [refuse("model_not_found")]
+        assert all(once(client) for _ in range(20))
+        model = predictd.RemoteModel("double", client=client)
+        assert (model.predict(np.ones((64, 4), np.float32), batch_size=8, verbose=0) == 2).all()
+        futures = [client.submit("double", ROWS) for _ in range(20)]
+        assert all((future.result(60).outputs == ROWS * 2).all() for future in futures)
+        full.models = []
+        full.replies = [refuse("model_not_found")]
+        client.asking.close()
+        with client_of(pair) as fresh:
+            with pytest.raises(predictd.ModelNotFoundError, match="2 endpoints failed"):
+                fresh.predict("double", ROWS)
+            with pytest.raises(predictd.ModelNotFoundError, match="2 endpoints failed"):
+                fresh.submit("double", ROWS).result(60)
+
+
 def test_a_busy_one_is_left_alone_for_as_long_as_it_says(pair: list[str]) -> None:
     with FakeServer(pair[0]) as busy, FakeServer(pair[1]) as free, client_of(pair) as client:
         busy.replies = [refuse("overloaded", retry_after_ms=60_000)]

@@ -9,16 +9,27 @@ from collections.abc import Mapping
 
 from predictd.requests.link import Link
 from predictd_proto.errors import (
+    ModelNotFoundError,
     ModelNotReadyError,
     OverloadedError,
     PredictdError,
     ServerDrainingError,
     ServerLostError,
     ServerUnavailableError,
+    VersionNotFoundError,
 )
 
-#: What tells the caller most, first: the request may have run; somebody is there; nobody is.
-_TELLING = (ServerLostError, OverloadedError, ModelNotReadyError, ServerDrainingError)
+#: What tells the caller most, first: the request may have run; somebody is there; nobody is. That one server doesn't
+#: have the model comes last: it is so as a whole only when all of them say it.
+_TELLING: tuple[type, ...] = (
+    ServerLostError,
+    OverloadedError,
+    ModelNotReadyError,
+    ServerDrainingError,
+    ServerUnavailableError,
+    VersionNotFoundError,
+    ModelNotFoundError,
+)
 
 
 def combined(errors: Mapping[Link, PredictdError]) -> PredictdError:
@@ -44,6 +55,11 @@ def combined(errors: Mapping[Link, PredictdError]) -> PredictdError:
 def was_refused_unsent(error: PredictdError) -> bool:
     """Return whether an error says that the request never left: there is no harm in asking elsewhere."""
     return isinstance(error, ServerUnavailableError) or error.detail.get("was_sent") is False
+
+
+def is_not_served(error: PredictdError) -> bool:
+    """Return whether an error says that this server doesn't have the model or version; another one may."""
+    return isinstance(error, (ModelNotFoundError, VersionNotFoundError))
 
 
 def _rank(error: PredictdError) -> int:

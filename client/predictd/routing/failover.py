@@ -1,8 +1,9 @@
 """Failover: how one call goes on from endpoint to endpoint, and when there is no point in going on.
 
 Owns the order of endpoints within one call, the share of its time that finding each of them may take, and the rounds:
-the next endpoint is asked at once, and only when all of them have failed there is a pause. It asks nobody and sleeps
-never; with one endpoint it is `Retries`' rule and nothing else. One caller's thread.
+the next endpoint is asked at once, and only when all of them have failed there is a pause. That a model or version is
+not served is final once all of them say so: while servers are started one after the other, some don't have it yet. It
+asks nobody and sleeps never; with one endpoint it is `Retries`' rule and nothing else. One caller's thread.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from predictd.deadline import Deadline
 from predictd.requests.link import Link
 from predictd.routing.draws import draw
-from predictd.routing.endpoint_errors import combined, was_refused_unsent
+from predictd.routing.endpoint_errors import combined, is_not_served, was_refused_unsent
 from predictd.routing.retries import Retries, Tries
 from predictd.routing.routes import Routes
 from predictd.wording import restated, seconds_text
@@ -87,6 +88,10 @@ class Failover:
         """Count the request no longer; more than once does no harm."""
         self._routes.ended(self._link, self)
 
+    def is_final(self, error: PredictdError) -> bool:
+        """Return whether an error is one that no endpoint would mend."""
+        return not isinstance(error, RetryableError) and (self._routes.only is not None or not is_not_served(error))
+
     def failed(self, error: PredictdError) -> float:
         """Take note that it has failed, and return how long to wait before asking again, in milliseconds.
 
@@ -95,7 +100,7 @@ class Failover:
         """
         self._routes.failed(self._link, error)
         self.ended()
-        if not isinstance(error, RetryableError):
+        if self.is_final(error):
             raise self._told_before(error)
         if self._routes.only is not None:
             return self._pause_of_one_ms(error)
@@ -114,7 +119,8 @@ class Failover:
         self._rounds += 1
         return pause_ms
 
-    def _pause_of_one_ms(self, error: RetryableError) -> float:
+    def _pause_of_one_ms(self, error: PredictdError) -> float:
+        assert isinstance(error, RetryableError), "others are final where there is one endpoint"
         if self._retries is None:
             raise error
         if self._tries is None:
@@ -127,7 +133,7 @@ class Failover:
     def _may_go_on(self, error: PredictdError) -> bool:
         if self._deadline.is_over:
             return False
-        if was_refused_unsent(error):
+        if was_refused_unsent(error) or is_not_served(error):
             return True
         self._was_anybody_there = True
         if self._is_reading or self._retries is None:
@@ -136,11 +142,13 @@ class Failover:
         return self._losses <= self._retries.resends
 
     def _pause_of_round_ms(self) -> float | None:
+        if all(is_not_served(error) for error in self._errors.values()):
+            return None
         if self._was_anybody_there:
             if self._retries is None:
                 return None
             return self._retries.pause_ms(combined(self._errors), self._rounds + 1, self._draw)
-        # Nobody was found: who comes up within the time for connecting is found, as with one endpoint.
+        # Nobody was found who serves it: who comes up within the time for connecting is found, as with one endpoint.
         left_ms = self._routes.connect_timeout_ms - self._deadline.waited_ms
         if left_ms <= 0:
             return None

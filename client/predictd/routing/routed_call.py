@@ -13,7 +13,7 @@ from predictd.requests.call import Call
 from predictd.requests.catalogue import Plan
 from predictd.requests.request_frames import Question
 from predictd.routing.failover import Failover
-from predictd_proto.errors import PredictdError, RetryableError
+from predictd_proto.errors import PredictdError
 from predictd_proto.messages import PredictResponse
 
 
@@ -46,10 +46,10 @@ class RoutedCall:
         self._may_wait = False
         try:
             self._send()
-        except RetryableError as error:
-            self._error = error
         except PredictdError as error:
-            self._failover.failed(error)
+            if self._failover.is_final(error):
+                self._failover.failed(error)
+            self._error = error
         except BaseException:
             self.give_up()
             raise

@@ -49,9 +49,9 @@ class BackgroundThread(threading.Thread):
 def no_thread(error: BaseException) -> TransportError:
     """Return the error for a caller whose request needs a thread that could not be started."""
     text = (
-        f"can't start a thread: {str(error) or type(error).__name__}. This process or its user has as many as the system "
-        "allows, or no memory for one: look at `ulimit -u`, the container's limit of processes and its memory, and at "
-        "which code of this process keeps starting threads"
+        f"can't start a thread: {str(error) or type(error).__name__}. This process or its user has as many as the "
+        "system allows, or no memory for one: look at `ulimit -u`, the container's limit of processes and its memory, "
+        "and at which code of this process keeps starting threads"
     )
     made = TransportError(text)
     made.__cause__ = error

@@ -20,6 +20,7 @@ from predictd.connections.transport import SLICE_MS
 from predictd.in_flight.background import NO_THREAD, BackgroundThread, no_thread
 from predictd.in_flight.exchange import Exchange
 from predictd.in_flight.jobs import Jobs
+from predictd.in_flight.places import Places
 from predictd.in_flight.prediction_future import PredictionFuture
 from predictd.process import Process, this_process
 from predictd.wording import seconds_text
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Without requests nothing is due; the pipe and the connections wake the thread.
-_IDLE_MS = 60_000.0
+#: Without requests nothing is due; the pipe and the connections wake the thread. A wake-up that is lost all the same
+#: costs a slice soon after the last request, when the next is likely, and never more than this.
+_IDLE_MS = 2_000.0
+_RECENT_S = 2.0
 
 #: The thread of a client that is closed while nothing is in flight ends at once; this only bounds the wait for it.
 _JOIN_S = 5.0
@@ -61,16 +64,22 @@ class Dispatcher:
         self._exchange = Exchange(routes, self, retries=retries, max_in_flight=max_in_flight)
         self._jobs = Jobs(self._post)
         self._inbox: deque[Callable[[], None]] = deque()
-        self._places = threading.Semaphore(max_in_flight)
+        self._places = Places(max_in_flight)
         # Re-entrant: a signal's handler or a finalizer may come back here on the thread that holds it.
         self._lock = threading.RLock()
         self._thread: BackgroundThread | None = None
         self._ident: int | None = None
         self._is_asleep = False
+        self._used_s = 0.0
         self._is_over = False
         self._is_rung = False
         self._pipe: tuple[int, int] | None = None
         self._poll = new_poll()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is its thread."""
+        return self._ident == threading.get_ident()
 
     def submit(self, question: Question, deadline: Deadline) -> PredictionFuture | None:
         """Send a question; return its future, or None where this dispatcher is ending.
@@ -80,13 +89,13 @@ class Dispatcher:
             TransportError: The system has no thread or no pipe to give.
         """
         self._start()
-        has_place = self._take_place(question, deadline)
-        future = PredictionFuture(self, question, deadline, has_place=has_place)
+        future = PredictionFuture(self, question, deadline)
         try:
+            self._take_place(future)
             if self._post(lambda: self._exchange.add(future.pending)):
                 return future
         except BaseException:
-            # A signal's exception: whether it was posted is unknown, so it is cancelled if it was.
+            # Too late, or a signal's exception: whether it was posted is unknown, so it is cancelled if it was.
             future.cancel()
             self.leave(future)
             raise
@@ -100,9 +109,7 @@ class Dispatcher:
 
     def leave(self, future: PredictionFuture) -> None:
         """Give a future's place back; more than once does no harm."""
-        if future.has_place:
-            future.has_place = False
-            self._places.release()
+        self._places.leave(future)
 
     def end(self) -> None:
         """Take nothing more; the thread ends when all that was submitted is done."""
@@ -113,7 +120,7 @@ class Dispatcher:
         """End, and wait for the thread where nothing is in flight."""
         self.end()
         thread = self._thread
-        if thread is not None and self._ident != threading.get_ident() and self._exchange.is_idle and not self._inbox:
+        if thread is not None and not self.is_here and self._exchange.is_idle and not self._inbox:
             thread.join(_JOIN_S)
 
     # What the exchange asks of its driver.
@@ -132,12 +139,14 @@ class Dispatcher:
         """Do blocking work on a thread of its own; its result comes in with the post."""
         self._jobs.start(work, done)
 
-    def _take_place(self, question: Question, deadline: Deadline) -> bool:
-        if self._ident == threading.get_ident():
+    def _take_place(self, future: PredictionFuture) -> None:
+        question, deadline = future.pending.question, future.pending.deadline
+        if self.is_here:
             # In a future's callback: nobody else could make room, so it waits its turn in the exchange instead.
-            return self._places.acquire(blocking=False)
-        if self._places.acquire(timeout=deadline.remaining_ms / 1000):
-            return True
+            self._places.take(future, 0.0)
+            return
+        if self._places.take(future, deadline.remaining_ms / 1000):
+            return
         text = (
             f"model {question.model!r}: time-out after {seconds_text(deadline.waited_ms)}, before there was a place: "
             f"{self._max_in_flight} requests of this client are in flight (max_in_flight)"
@@ -192,24 +201,29 @@ class Dispatcher:
         return True
 
     def _wake(self) -> None:
-        self._is_asleep = False
         with self._lock:
             # Under the lock: the number of a closed pipe may be another file's by now. Never more than one byte is in
             # it, and never is it read without one: eventlet's `os` would wait there, whatever the descriptor says.
             if self._pipe is not None and not self._is_rung:
                 self._is_rung = True
                 os.write(self._pipe[1], b"\0")
+            # Last: a signal's exception before this leaves the ringing to whoever posts next.
+            self._is_asleep = False
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
+        fault: BaseException | None = None
         try:
             while not self._has_ended():
                 self._wait()
                 while self._inbox:
                     self._inbox.popleft()()
                 self._exchange.turn()
+        except BaseException as raised:
+            fault = raised
+            raise
         finally:
-            self._finish()
+            self._finish(fault)
 
     def _has_ended(self) -> bool:
         if not self.is_ending or not self._exchange.is_idle:
@@ -233,11 +247,12 @@ class Dispatcher:
     def _patience_ms(self) -> float:
         next_s = self._exchange.next_turn_s()
         if next_s is None:
-            return _IDLE_MS
+            return SLICE_MS if monotonic() - self._used_s < _RECENT_S else _IDLE_MS
+        self._used_s = monotonic()
         # At most a slice: an event loop's patched poll may lose a wake-up.
         return min(max(next_s - monotonic(), 0.0) * 1000 + 1, SLICE_MS)
 
-    def _finish(self) -> None:
+    def _finish(self, fault: BaseException | None) -> None:
         """End what is left (nothing is, but after a fault of ours) and give everything back."""
         self.is_ending = True
         with self._lock:
@@ -245,9 +260,9 @@ class Dispatcher:
         self._jobs.cut()
         while self._inbox:
             self._inbox.popleft()()
-        self._exchange.close(
-            RequestCancelledError("the thread that had this request in hand ended; its error says why")
-        )
+        error = RequestCancelledError("the thread that had this request in hand ended; its error, the cause, says why")
+        error.__cause__ = fault
+        self._exchange.close(error)
         self._close_pipe()
 
     def _drop(self, future: PredictionFuture) -> None:

@@ -16,11 +16,10 @@ from predictd.in_flight.alarms import Alarms
 from predictd.in_flight.channel import MOST_IN_FLIGHT, Channel
 from predictd.in_flight.driver import Driver
 from predictd.in_flight.line import Line
-from predictd.requests.request_errors import too_late
+from predictd.requests.request_errors import own_error, too_late
 from predictd.routing.draws import draw
 from predictd.routing.failover import Failover
 from predictd.routing.retries import Retries
-from predictd.wording import restated
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import DeadlineExceededError, PredictdError, RetryableError
 
@@ -139,7 +138,7 @@ class Exchange:
         self._is_settling = True  # nothing goes on from here
         for pending in self._alarms.items():
             self._withdraw(pending)
-            self._finish(pending, None, None, restated(error, error.message))
+            self._finish(pending, None, None, own_error(error))
         for line in self._lines.values():
             line.close()
 

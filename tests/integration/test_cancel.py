@@ -22,6 +22,8 @@ from tests.server.pump_bench import PumpBench, running_pump
 pytestmark = pytest.mark.integration
 
 ROW = np.ones((1, 3), np.float32)
+#: Time enough for a client that knows the model to send its request, also on a busy machine.
+SHORT_MS = 1500.0
 
 
 @pytest.fixture
@@ -47,8 +49,9 @@ def check_usable(pump: PumpBench, client: predictd.Client) -> None:
 
 def test_a_call_whose_time_is_up(pump: PumpBench) -> None:
     with predictd.Client(pump.endpoint, retries=None) as client:
+        client.metadata("m")
         with pytest.raises((errors.DeadlineExceededError, errors.ExpiredInQueueError)):
-            client.predict("m", ROW, timeout_ms=300)
+            client.predict("m", ROW, timeout_ms=SHORT_MS)
         pump.wait_queued(0)
         assert ended(pump) == 1
         check_usable(pump, client)
@@ -65,7 +68,7 @@ def test_a_call_whose_time_is_up_while_many_others_wait(pump: PumpBench) -> None
             call.start()
         pump.wait_queued(8)
         with pytest.raises((errors.DeadlineExceededError, errors.ExpiredInQueueError)):
-            client.predict("m", ROW, timeout_ms=300)
+            client.predict("m", ROW, timeout_ms=SHORT_MS)
         pump.wait_for(lambda: ended(pump) == 1)
         assert pump.core.waiting_requests == 8
         pump.open_gate()
@@ -199,7 +202,8 @@ def test_futures_that_are_cancelled(pump: PumpBench) -> None:
 
 def test_a_loop_over_map_that_is_left(pump: PumpBench) -> None:
     with predictd.Client(pump.endpoint) as client:
-        answers = client.map("m", [ROW] * 100, window=10, timeout_ms=400)
+        client.metadata("m")
+        answers = client.map("m", [ROW] * 100, window=10, timeout_ms=SHORT_MS)
         with pytest.raises((errors.DeadlineExceededError, errors.ExpiredInQueueError)):
             list(answers)
         pump.wait_queued(0)
@@ -252,10 +256,11 @@ def test_tasks_that_are_cancelled(pump: PumpBench) -> None:
 def test_coroutines_whose_time_is_up_by_either_clock(pump: PumpBench) -> None:
     async def main() -> None:
         async with predictd.AsyncClient(pump.endpoint, retries=None) as client:
+            await client.metadata("m")
             with pytest.raises((errors.DeadlineExceededError, errors.ExpiredInQueueError)):
-                await client.predict("m", ROW, timeout_ms=300)
+                await client.predict("m", ROW, timeout_ms=SHORT_MS)
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.predict("m", ROW), 0.3)
+                await asyncio.wait_for(client.predict("m", ROW), SHORT_MS / 1000)
             await queued(pump, 0)
             assert ended(pump) == 2
             pump.open_gate()

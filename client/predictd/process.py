@@ -56,7 +56,8 @@ def _forget_ancestors() -> None:
 
 def _finish_imports() -> None:
     """Wait for those of our modules that another thread is importing: the child would have half of one, locked."""
-    for name in [name for name in sys.modules if name.startswith("predictd")]:
+    # Listed at once: other threads import meanwhile.
+    for name in [name for name in list(sys.modules) if name.startswith("predictd")]:
         if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
             __import__(name)
 

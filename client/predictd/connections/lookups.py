@@ -7,6 +7,7 @@ addresses need none. Any thread; what another process has asked for is not waite
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from time import monotonic
@@ -86,10 +87,10 @@ def addresses_of(host: str, port: int, deadline: Deadline) -> Addresses:
         NameServiceSilent: The name service did not answer by the deadline.
         OSError: The name is unknown.
     """
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        pass
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return [(family, socket.SOCK_STREAM, 0, "", (host, port))]
     key = (this_process(), host, port)
     lookup = _lookups.get(key)
     if lookup is None or lookup.is_stale:

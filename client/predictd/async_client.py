@@ -279,9 +279,8 @@ class AsyncClient:
             ServerUnavailableError: Nobody answers at the endpoint.
         """
         check_words(model, version, None)
-        time_ms, asking, key = self._time_ms(timeout_ms), self._asking, (model, version, None)
-        plan, _ = await self._session_here().run(lambda clock: asking.plan(key, Deadline(time_ms, clock)))
-        return plan.metadata
+        time_ms, asking = self._time_ms(timeout_ms), self._asking
+        return await self._session_here().run(lambda clock: asking.metadata(model, version, Deadline(time_ms, clock)))
 
     async def status(self, *, timeout_ms: float | None = None) -> ServerStatus:
         """Return how the server is, as `Client.status`.

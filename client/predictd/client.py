@@ -171,7 +171,7 @@ class Client(FutureCalls):
     def metadata(
         self, model: str, version: int | str | None = None, *, timeout_ms: float | None = None
     ) -> ModelMetadata:
-        """Return what a model version is: signatures, batch sizes, parameters. Remembered until the server changes.
+        """Return what a model version is: signatures, batch sizes, parameters. The server is asked each time.
 
         Args:
             model: The model's name.
@@ -184,7 +184,7 @@ class Client(FutureCalls):
             ServerUnavailableError: Nobody answers at the endpoint.
         """
         check_words(model, version, None)
-        return self.asking.plan((model, version, None), self.asking.deadline(timeout_ms))[0].metadata
+        return self.asking.metadata(model, version, self.asking.deadline(timeout_ms))
 
     def status(self, *, timeout_ms: float | None = None) -> ServerStatus:
         """Return how the server is. Answered off the engine's thread: a busy server answers too.

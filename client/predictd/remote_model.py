@@ -21,7 +21,13 @@ from predictd.rows.many_rows import ManyRows
 from predictd.rows.progress import ProgressBar
 from predictd.tables import format_count, format_table
 from predictd.wording import restated
-from predictd_proto.errors import ConfigError, RequestTooLargeError, TensorMismatchError
+from predictd_proto.errors import (
+    ConfigError,
+    PredictdError,
+    RequestTooLargeError,
+    TensorMismatchError,
+    VersionNotFoundError,
+)
 from predictd_proto.structures import Structure
 
 if TYPE_CHECKING:
@@ -29,6 +35,10 @@ if TYPE_CHECKING:
 
     from predictd_proto.limits import Limits
     from predictd_proto.tensors import TensorSpec
+
+
+#: How often a `predict` begins whose version is taken away each time.
+MOST_TRIES = 3
 
 
 class RemoteModel:
@@ -42,6 +52,7 @@ class RemoteModel:
 
     Differences from a Keras model:
 
+    - What it tells of itself (`inputs`, `output_shape`, ...) is what this process heard last; `summary` asks.
     - It takes more: lists of Python numbers, strings of any kind, whatever numpy reads, plain batches of a generator.
     - Several inputs may always be a dict by their names, with any other keys beside them.
     - It refuses what Keras guesses at: two arrays for one input, complex numbers for real ones, inputs with different
@@ -112,6 +123,10 @@ class RemoteModel:
         memory twice. Memory-mapped arrays, frames, sparse matrices and arrays in files (h5py, zarr) are read as their
         turn comes.
 
+        All rows are answered by one version: the one that is served when the call begins, also where another becomes
+        the latest meanwhile. If that version is taken away, the call begins anew with the one that is served then; of
+        generators and the like, whose batches are gone, it fails.
+
         Args:
             x: An array whose axis 0 counts the rows, e.g. `float32[rows, 28, 28, 1]`, or a list or dict of them as the
                 model takes them; anything that numpy reads (lists, frames, tensors); or a generator, `PyDataset`, data
@@ -129,6 +144,7 @@ class RemoteModel:
 
         Raises:
             TensorMismatchError: x is not what the model takes, or its outputs can't be joined.
+            VersionNotFoundError: There is no such version, or it was taken away while x gave batch after batch.
             ConfigError: Another argument is wrong.
             PredictdError: As `Client.predict`; what is under way is cancelled then, and also when the caller is
                 interrupted or a generator raises.
@@ -140,20 +156,23 @@ class RemoteModel:
                 return self._ask(x)
             except (RequestTooLargeError, TensorMismatchError):
                 pass  # a server with limits, or a model with batches, below anything usual: in parts, then
-        plan, limits = self._known()
-        many = ManyRows(
-            self._client.asking,
-            plan,
-            limits,
-            question=lambda arrays: self._question(arrays, is_matched=True),
-            timeout_ms=self._timeout_ms,
-            pace=self._pace,
-        )
-        if is_stream(x):
-            batches = (self._arrays(plan, batch) for batch in batches_of(x, steps))
-            return many.of_batches(batches, ProgressBar(batch_count(x, steps), verbose))
-        arrays, per_step = first_steps(self._arrays(plan, x), batch_size, steps)
-        return many.of_arrays(arrays, batch_size, per_step, verbose)
+        is_version_given = isinstance(self._version, int)
+        tries = 0
+        while True:
+            plan, limits = self._known(is_fresh=not is_version_given)
+            many = self._many(plan, limits)
+            try:
+                if is_stream(x):
+                    batches = (self._arrays(plan, batch) for batch in batches_of(x, steps))
+                    return many.of_batches(batches, ProgressBar(batch_count(x, steps), verbose))
+                arrays, per_step = first_steps(self._arrays(plan, x), batch_size, steps)
+                return many.of_arrays(arrays, batch_size, per_step, verbose)
+            except VersionNotFoundError as error:
+                if not is_version_given and is_stream(x):
+                    raise _gone(error, plan) from error
+                tries += 1
+                if is_version_given or tries == MOST_TRIES:
+                    raise
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for one batch, sent as one request.
@@ -232,15 +251,16 @@ class RemoteModel:
         return self._known()[0].metadata.parameters
 
     def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
-        """Print what is served: inputs, outputs, parameters, batch sizes.
+        """Print what is served now: inputs, outputs, parameters, batch sizes.
 
         Args:
             print_fn: Takes each line; None for standard output.
         """
-        plan = self._known()[0]
-        metadata = plan.metadata
-        rows = [["input", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in self.inputs]
-        rows += [["output", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in self.outputs]
+        plan = self._known(is_fresh=True)[0]
+        metadata, spec = plan.metadata, plan.spec
+        inputs, outputs = _in_order(spec.inputs, spec.input_structure), _in_order(spec.outputs, spec.output_structure)
+        rows = [["input", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in inputs]
+        rows += [["output", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in outputs]
         sizes = ", ".join(map(str, metadata.batch_sizes)) or "rows are not merged"
         lines = [
             f'Model: "{metadata.name}", version {metadata.version}, served at {self._client.endpoint}',
@@ -253,9 +273,19 @@ class RemoteModel:
             # print_fn is what Keras calls it, and print is what it is by default there too.
             (print_fn or print)(line)
 
-    def _known(self) -> tuple[Plan, Limits]:
-        asking = self._client.asking
-        return asking.plan((self._name, self._version, self._signature), asking.deadline(self._timeout_ms))
+    def _known(self, *, is_fresh: bool = False) -> tuple[Plan, Limits]:
+        asking, key = self._client.asking, (self._name, self._version, self._signature)
+        return asking.plan(key, asking.deadline(self._timeout_ms), is_fresh=is_fresh)
+
+    def _many(self, plan: Plan, limits: Limits) -> ManyRows:
+        return ManyRows(
+            self._client.asking,
+            plan,
+            limits,
+            question=lambda arrays: self._question(arrays, version=plan.metadata.version, is_matched=True),
+            timeout_ms=self._timeout_ms,
+            pace=self._pace,
+        )
 
     def _arrays(self, plan: Plan, x: Any) -> list[NDArray[Any] | LazyRows]:
         try:
@@ -264,11 +294,11 @@ class RemoteModel:
         except TensorMismatchError as error:
             raise restated(error, f"{plan.label}, {error.message}") from error
 
-    def _question(self, inputs: Any, *, is_matched: bool) -> Question:
+    def _question(self, inputs: Any, *, version: int | str | None, is_matched: bool) -> Question:
         return Question(
             self._name,
             inputs,
-            version=self._version,
+            version=version,
             signature=self._signature,
             cast=True,
             is_lenient=True,
@@ -276,7 +306,7 @@ class RemoteModel:
         )
 
     def _ask(self, x: Any) -> Any:
-        question = self._question(x, is_matched=False)
+        question = self._question(x, version=self._version, is_matched=False)
         asking = self._client.asking
         answer, plan = asking.ask(question, asking.deadline(self._timeout_ms))
         return plan.outputs_of(answer)
@@ -286,6 +316,14 @@ def _rebuild(
     name: str, client: Client, version: int | str | None, signature: str | None, timeout_ms: float | None
 ) -> RemoteModel:
     return RemoteModel(name, client=client, version=version, signature=signature, timeout_ms=timeout_ms)
+
+
+def _gone(error: VersionNotFoundError, plan: Plan) -> PredictdError:
+    text = (
+        f"{error.message}. predict began with {plan.label}, which was taken away meanwhile; rows of two versions are "
+        "not mixed, and the batches that x gave are gone: call it again with an x that begins anew"
+    )
+    return restated(error, text)
 
 
 def _in_order(specs: Sequence[TensorSpec], structure: Structure) -> list[TensorSpec]:

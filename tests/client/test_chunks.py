@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictd.requests.catalogue import Plan
 from predictd.rows.chunks import MOST_CHUNK_BYTES, ChunkSize, Pace
 from predictd.rows.joined_outputs import Joined
+from predictd_proto.errors import TensorMismatchError
 from predictd_proto.limits import Limits
 from predictd_proto.messages import PredictResponse, Receipt
 from predictd_proto.tensors import Tensor
@@ -20,6 +22,7 @@ def plan_of(width: int, batch_sizes: tuple[int, ...]) -> Plan:
     return Plan(model("m", spec, batch_sizes=batch_sizes), spec)
 
 
+@settings(deadline=None)
 @given(
     rows=st.integers(0, 300),
     width=st.integers(0, 5),
@@ -39,6 +42,20 @@ def test_chunks_joined_are_the_whole(rows: int, width: int, per_chunk: int, dtyp
     assert (y.dtype, y.flags.writeable) == (whole.dtype, True)
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (np.full((1, 2), 0.5, np.float32), "'y': one chunk gives int32, another float32"),
+        (np.zeros((1, 3), np.int32), r"'y': one chunk gives rows of shape \[2\], another \[3\]"),
+    ],
+)
+def test_chunks_of_different_kinds_are_not_joined(other: np.ndarray, said: str) -> None:
+    joined = Joined(2)
+    joined.add([Tensor.from_array("y", np.zeros((1, 2), np.int32))], 1)
+    with pytest.raises(TensorMismatchError, match=said):
+        joined.add([Tensor.from_array("y", other)], 1)
+
+
 def heard(pace: Pace, rows: int, busy_ms: float, row_bytes: int = 16) -> None:
     receipt = Receipt(model="m", version=1, queue_ms=1e6, assemble_ms=busy_ms / 2, execute_ms=busy_ms / 2)
     output = Tensor.from_array("y", np.broadcast_to(np.uint8(0), (rows, row_bytes)))
@@ -50,6 +67,7 @@ def next_rows(sizes: tuple[int, ...], pace: Pace, batch_size: int | None = None,
     return ChunkSize(plan_of(4, sizes), Limits(**limits), batch_size, pace, unmerged_rows=32).rows([array])
 
 
+@settings(deadline=None)
 @given(
     width=st.integers(1, 1 << 22),
     sizes=st.lists(st.integers(1, 512), max_size=4, unique=True).map(sorted),

@@ -135,6 +135,14 @@ def test_a_list_model_takes_lists_and_dicts_by_name(inputs: Any) -> None:
     assert match_inputs(PAIR_SPEC, inputs) == ["A", "B"]
 
 
+def test_a_dict_model_takes_dicts_by_tensor_names_too() -> None:
+    assert match_inputs(NAMED_SPEC, {"b": "B", "a": "A"}) == ["A", "B"]
+    assert match_inputs(NAMED_SPEC, {"b": "B", "a": "A", "c": "C"}, is_lenient=True) == ["A", "B"]
+    for inputs in ({"b": "B", "a": "A", "c": "C"}, {"a": "A", "left": "A"}, {"a": "A", "b": "B", "left": "C"}):
+        with pytest.raises(TensorMismatchError, match="expected a dict with"):
+            match_inputs(NAMED_SPEC, inputs)
+
+
 def test_a_dict_model_takes_dicts() -> None:
     assert match_inputs(NAMED_SPEC, {"right": "B", "left": "A"}) == ["A", "B"]
     assert match_inputs(NESTED_SPEC, {"one": 1, "rest": [2, 3]}) == [2, 3, 1]

@@ -133,8 +133,13 @@ class Link:
         catalogue = self._catalogue
         return catalogue.plans.get(key) if catalogue.server_id == server_id else None
 
-    def known_plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
+    def known_plan(self, key: Key, deadline: Deadline, *, is_fresh: bool = False) -> tuple[Plan, Limits]:
         """Return the plan of the server that answers now, and what that server takes in one request.
+
+        Args:
+            key: Of which model, version and signature.
+            deadline: Until when.
+            is_fresh: Ask what is served now, whatever is remembered.
 
         Raises:
             PredictdError: As `plan`; and nobody answers.
@@ -148,7 +153,17 @@ class Link:
             connection = self.connect(pool, deadline, key[0])
         server_id, limits = connection.greeting.server_id, connection.greeting.limits
         pool.give_back(connection)
+        if is_fresh:
+            return self._fresh_plan(server_id, key, deadline), limits
         return self.plan(server_id, key, deadline)[0], limits
+
+    def _fresh_plan(self, server_id: str, key: Key, deadline: Deadline) -> Plan:
+        plan, known = choose_plan(self.models(key[0], deadline), key), self.known(server_id, key)
+        if known is not None and known.metadata == plan.metadata:
+            plan = known  # what was found out about its requests still holds
+        self.remember(server_id, key, plan)
+        self.remember(server_id, (key[0], plan.metadata.version, key[2]), plan)
+        return plan
 
     def remember(self, server_id: str, key: Key, plan: Plan) -> None:
         """Note that this plan is the one for a key now."""

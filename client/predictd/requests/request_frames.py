@@ -12,7 +12,7 @@ from typing import Any
 from predictd.connections.connecting import read_message
 from predictd.requests.catalogue import Plan
 from predictd.requests.fitting import fit_inputs
-from predictd.requests.structure_match import match_inputs
+from predictd.requests.structure_match import match_inputs, match_names
 from predictd.wording import restated
 from predictd_proto.errors import ConfigError, RemoteProtocolError, RequestTooLargeError, TensorMismatchError
 from predictd_proto.frames import check_size, encode
@@ -32,7 +32,7 @@ class Question:
 
     Attributes:
         model: The model's name.
-        inputs: What the caller handed in; with `is_matched`, one value per input of the signature.
+        inputs: What the caller handed in; with `is_matched`, a dict with the value of each input by its name.
         version: A version number, a label, or None for the latest.
         signature: The signature's name; None for the model's default.
         cast: Cast inputs of another dtype.
@@ -155,12 +155,13 @@ def answer_of(frames: list[Buffer], address: str) -> PredictResponse | ErrorResp
 
 
 def _fitted(plan: Plan, question: Question) -> tuple[Tensor, ...]:
-    values = question.inputs
-    if not question.is_matched:
-        try:
-            values = match_inputs(plan.spec, values, is_lenient=question.is_lenient)
-        except TensorMismatchError as error:
-            raise restated(error, f"{plan.label}, {error.message}") from error
+    try:
+        if question.is_matched:
+            values = match_names(plan.spec, question.inputs)
+        else:
+            values = match_inputs(plan.spec, question.inputs, is_lenient=question.is_lenient)
+    except TensorMismatchError as error:
+        raise restated(error, f"{plan.label}, {error.message}") from error
     return fit_inputs(plan.label, plan.spec.inputs, values, cast=question.cast, is_lenient=question.is_lenient)
 
 

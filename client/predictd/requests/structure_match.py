@@ -24,7 +24,8 @@ def match_inputs(spec: SignatureSpec, inputs: Any, *, is_lenient: bool = False) 
 
     Args:
         spec: The signature.
-        inputs: One value for a single input; else nested like the signature's inputs, or a dict by tensor name.
+        inputs: One value for a single input; else nested like the signature's inputs, or a dict by tensor name (where
+            no key of theirs is in it).
         is_lenient: As Keras: unknown dict keys are ignored, a list may stand for a dict whose keys are in alphabetical
             order, and a flat list of arrays for any nest.
 
@@ -36,8 +37,8 @@ def match_inputs(spec: SignatureSpec, inputs: Any, *, is_lenient: bool = False) 
         if type(inputs) is np.ndarray:
             return [inputs]
         return [_single_value(structure, len(spec.inputs[0].shape), inputs, is_lenient=is_lenient)]
-    if isinstance(inputs, Mapping) and not isinstance(structure, dict):
-        return _by_name(spec, inputs, is_lenient=is_lenient)
+    if isinstance(inputs, Mapping) and (not isinstance(structure, dict) or _goes_by_names(spec, structure, inputs)):
+        return match_names(spec, inputs, is_lenient=is_lenient)
     found: dict[str, Any] = {}
     if is_lenient and _is_flattened(structure, inputs):
         found.update(zip(flat_names(structure), inputs, strict=True))
@@ -47,6 +48,23 @@ def match_inputs(spec: SignatureSpec, inputs: Any, *, is_lenient: bool = False) 
         is_lenient = True
     _walk(structure, inputs, found, is_lenient=is_lenient)
     return [found[tensor.name] for tensor in spec.inputs]
+
+
+def match_names(spec: SignatureSpec, inputs: Mapping[Any, Any], *, is_lenient: bool = False) -> list[Any]:
+    """Return the value of each input, in the signature's order, out of a dict by tensor name.
+
+    Args:
+        spec: The signature.
+        inputs: Values by name.
+        is_lenient: Unknown names are ignored.
+
+    Raises:
+        TensorMismatchError: One is missing or unknown.
+    """
+    names = [tensor.name for tensor in spec.inputs]
+    if any(name not in inputs for name in names) or (not is_lenient and len(inputs) > len(names)):
+        raise _wrong_names(names, inputs)
+    return [inputs[name] for name in names]
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -96,11 +114,9 @@ def _single_value(name: str, rank: int, inputs: Any, *, is_lenient: bool) -> Any
     return inputs
 
 
-def _by_name(spec: SignatureSpec, inputs: Mapping[Any, Any], *, is_lenient: bool) -> list[Any]:
-    names = [tensor.name for tensor in spec.inputs]
-    if any(name not in inputs for name in names) or (not is_lenient and len(inputs) > len(names)):
-        raise _wrong_names(names, inputs)
-    return [inputs[name] for name in names]
+def _goes_by_names(spec: SignatureSpec, structure: dict[str, Structure], inputs: Mapping[Any, Any]) -> bool:
+    """Whether a dict goes by tensor names, for a signature whose inputs are a dict by other keys."""
+    return all(tensor.name in inputs for tensor in spec.inputs) and not any(key in inputs for key in structure)
 
 
 def _is_flattened(structure: Structure, inputs: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from predictd.deadline import Deadline, check_timeout_ms
 from predictd.requests.call import Call
+from predictd.requests.catalogue import choose_version
 from predictd.routing.endpoint_errors import combined
 from predictd.routing.failover import Failover
 from predictd.routing.retries import Retries
@@ -122,9 +123,21 @@ class Asking:
         call.begin()
         return call
 
-    def plan(self, key: Key, deadline: Deadline) -> tuple[Plan, Limits]:
-        """Return how a model, version and signature is called, and what the server takes in one request."""
-        return self._look(lambda link: link.known_plan(key, deadline), deadline, self.retries)
+    def plan(self, key: Key, deadline: Deadline, *, is_fresh: bool = False) -> tuple[Plan, Limits]:
+        """Return how a model, version and signature is called, and what the server takes in one request.
+
+        Args:
+            key: Of which.
+            deadline: Until when.
+            is_fresh: Ask what is served now, whatever is remembered.
+        """
+        return self._look(lambda link: link.known_plan(key, deadline, is_fresh=is_fresh), deadline, self.retries)
+
+    def metadata(self, model: str, version: int | str | None, deadline: Deadline) -> ModelMetadata:
+        """Return what a model version is, as the first server that answers tells now."""
+        return self._look(
+            lambda link: choose_version(link.models(model, deadline), model, version), deadline, self.retries
+        )
 
     def models(self, model: str | None, deadline: Deadline) -> tuple[ModelMetadata, ...]:
         """Return what the first server that answers serves: one model's versions, or all where it has none."""

@@ -44,7 +44,7 @@ class Joined:
 
         Raises:
             RemoteProtocolError: They don't have as many rows as the chunk.
-            TensorMismatchError: Their other axes differ from those of earlier chunks.
+            TensorMismatchError: Their other axes or their dtype differ from those of earlier chunks.
         """
         for tensor in tensors:
             if not tensor.shape or tensor.shape[0] != rows:
@@ -80,6 +80,10 @@ def _resized(array: NDArray[Any], rows: int) -> NDArray[Any]:
 
 
 def _check_same(name: str, before: NDArray[Any], now: NDArray[Any]) -> None:
+    if before.dtype != now.dtype:
+        # Written into place it would become the other, silently.
+        text = f"output {name!r}: one chunk gives {before.dtype}, another {now.dtype}: they can't be joined"
+        raise TensorMismatchError(text)
     if before.shape[1:] != now.shape[1:]:
         text = (
             f"output {name!r}: one chunk gives rows of shape {list(before.shape[1:])}, another {list(now.shape[1:])}: "

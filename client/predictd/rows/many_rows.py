@@ -35,7 +35,7 @@ class ManyRows:
         asking: Asks.
         plan: The signature.
         limits: What the server takes in one request.
-        question: Makes a question of one array per input.
+        question: Makes a question of arrays by the names of the inputs, for the plan's version and no other.
         timeout_ms: What each request may take; None for the client's time-out.
         pace: What is known of the model's speed.
     """
@@ -46,7 +46,7 @@ class ManyRows:
         plan: Plan,
         limits: Limits,
         *,
-        question: Callable[[Sequence[NDArray[Any]]], Question],
+        question: Callable[[dict[str, NDArray[Any]]], Question],
         timeout_ms: float | None,
         pace: Pace,
     ) -> None:
@@ -54,6 +54,7 @@ class ManyRows:
         self._plan = plan
         self._limits = limits
         self._question = question
+        self._names = [spec.name for spec in plan.spec.inputs]
         self._timeout_ms = timeout_ms
         self._pace = pace
 
@@ -97,15 +98,18 @@ class ManyRows:
         rows = row_count(arrays)
         if rows is None:
             # Refused as it is, with the reason, by whoever checks shapes.
-            yield self._question([array[:] if isinstance(array, LazyRows) else array for array in arrays]), 0, 0
+            yield self._named([array[:] if isinstance(array, LazyRows) else array for array in arrays]), 0, 0
             return
         start = 0
         while start < rows or not start:
             stop = min(start + size.rows(arrays), rows)
-            yield self._question([array[start:stop] for array in arrays]), stop - start, stop
+            yield self._named([array[start:stop] for array in arrays]), stop - start, stop
             if not rows:
                 return
             start = stop
+
+    def _named(self, arrays: Sequence[NDArray[Any]]) -> Question:
+        return self._question(dict(zip(self._names, arrays, strict=True)))
 
     def _joined(self, chunks: Iterator[Chunk], rows: int | None, bar: ProgressBar) -> Any:
         plan, joined = self._plan, Joined(rows)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from predictd.testing.answers import WrongAnswerError, run_answer
+from predictd.testing.answers import run_answer
 from predictd.testing.faults import Faults
 from predictd.testing.mistakes import Mistakes
 from predictd.testing.models import FakeModel
@@ -20,7 +21,7 @@ from predictd.testing.presence import Presence
 from predictd.testing.request_log import DEFAULT_WAIT_S, RequestLog, SeenRequest
 from predictd.testing.shelf import Shelf, check_tensors
 from predictd.testing.turn import Reply, Turn, fake_receipt
-from predictd_proto.errors import InternalServerError, PredictdError, PredictionError, RemoteProtocolError
+from predictd_proto.errors import InternalServerError, PredictdError, RemoteProtocolError
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import DEFAULT_LIMITS, Limits
 from predictd_proto.messages import (
@@ -159,16 +160,19 @@ class FakeServer:
 
     def take(self, frames: Sequence[Buffer]) -> list[Reply]:
         """Take a message in, and return what is sent back for it, in order."""
+        begun = self.begin(frames)
+        return begun() if callable(begun) else begun
+
+    def begin(self, frames: Sequence[Buffer]) -> list[Reply] | Callable[[], list[Reply]]:
+        """Take a message in, and return what is sent back for it, or a function that does: it may run the test's."""
         try:
             return self._replies(decode(frames, self.limits))
         except PredictdError as error:
             return _reply(ErrorResponse.from_error(request_id_of(frames), error))
         except Exception as error:  # a fault that can't be carried out must not end the fake's thread in silence
-            text = f"the fake can't answer: {type(error).__name__}: {error}"
-            self.mistakes.add(text)
-            return _reply(ErrorResponse.from_error(request_id_of(frames), InternalServerError(text)))
+            return self._failed(request_id_of(frames), error)
 
-    def _replies(self, message: Message) -> list[Reply]:
+    def _replies(self, message: Message) -> list[Reply] | Callable[[], list[Reply]]:
         if isinstance(message, PredictRequest):
             return self._predict(message)
         if isinstance(message, CancelRequest):
@@ -177,6 +181,11 @@ class FakeServer:
         if self.faults.is_silent:
             return []
         return _reply(self._told(message))
+
+    def _failed(self, request_id: int | None, error: Exception) -> list[Reply]:
+        text = f"the fake can't answer: {type(error).__name__}: {error}"
+        self.mistakes.add(text)
+        return _reply(ErrorResponse.from_error(request_id, InternalServerError(text)))
 
     def status(self) -> ServerStatus:
         """Return what a client is told that asks for the status."""
@@ -232,9 +241,9 @@ class FakeServer:
             models=self.models.names(),
         )
 
-    def _predict(self, request: PredictRequest) -> list[Reply]:
+    def _predict(self, request: PredictRequest) -> list[Reply] | Callable[[], list[Reply]]:
         turn = Turn(request)
-        seen = self._seen(request)
+        seen = SeenRequest.of(request, self.models.declared(request))
         self.faults.apply(turn)
         self._log.add(seen)
         if turn.is_dropped:
@@ -242,21 +251,32 @@ class FakeServer:
             if turn.dies:
                 self.presence.leave(turn.back_after_ms)
             return []
+        if turn.error is not None:
+            return self._refused(seen, turn, turn.error)
+        return partial(self._answered, seen, turn, self.presence.life)
+
+    def _answered(self, seen: SeenRequest, turn: Turn, life: int) -> list[Reply]:
+        if self.presence.life != life:
+            self._log.settle(seen, "dropped")
+            return []
         try:
-            if turn.error is not None:
-                raise turn.error
-            answer = self.answer(request)
+            answer = self.answer(turn.request)
+            for change in turn.changes:
+                answer = change(answer)
+            frames = encode(answer)
+            for spoil in turn.spoils:
+                frames = spoil(frames)
         except PredictdError as error:
-            self._log.settle(seen, error.code)
-            refusal = ErrorResponse.from_error(request.id, error)
-            return [Reply(encode(refusal), turn.delay_ms)]
-        for change in turn.changes:
-            answer = change(answer)
-        frames = encode(answer)
-        for spoil in turn.spoils:
-            frames = spoil(frames)
+            return self._refused(seen, turn, error)
+        except Exception as error:  # as in `begin`
+            self._log.settle(seen, InternalServerError.code)
+            return self._failed(turn.request.id, error)
         self._log.settle(seen, "answered")
         return [Reply(frames, turn.delay_ms)]
+
+    def _refused(self, seen: SeenRequest, turn: Turn, error: PredictdError) -> list[Reply]:
+        self._log.settle(seen, error.code)
+        return [Reply(encode(ErrorResponse.from_error(turn.request.id, error)), turn.delay_ms)]
 
     def answer(self, request: PredictRequest) -> PredictResponse:
         """Return the answer to a request that no fault has struck.
@@ -268,33 +288,10 @@ class FakeServer:
         label = f"fake model {metadata.name!r} version {metadata.version}"
         rows = check_tensors(label, spec, request)
         inputs = {tensor.name: tensor.array() for tensor in request.tensors}
-        try:
-            tensors = run_answer(label, spec, answer, inputs, rows)
-        except PredictdError:
-            raise
-        except AssertionError as error:
-            self.mistakes.add(_text_of(label, error))
-            text = f"a mistake in the test, told again when the fake ends: {_text_of(label, error)}"
-            raise InternalServerError(text) from error
-        except Exception as error:  # the model raised, as it may in the daemon
-            text = f"{label}: its answer raised {type(error).__name__}: {error}"
-            raise PredictionError(text) from error
+        tensors = self.mistakes.guard(label, lambda: run_answer(label, spec, answer, inputs, rows))
         receipt = fake_receipt(metadata.name, metadata.version, rows)
         return PredictResponse(id=request.id, tensors=tensors, receipt=receipt)
-
-    def _seen(self, request: PredictRequest) -> SeenRequest:
-        try:
-            spec = self.models.find(request)[1]
-        except PredictdError:
-            spec = None
-        return SeenRequest.of(request, spec)
 
 
 def _reply(message: Message) -> list[Reply]:
     return [Reply(encode(message))]
-
-
-def _text_of(label: str, error: AssertionError) -> str:
-    if isinstance(error, WrongAnswerError):
-        return str(error)
-    return f"{label}: an assertion in its answer failed: {str(error) or 'AssertionError'}"

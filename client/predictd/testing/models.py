@@ -220,6 +220,18 @@ class FakeModel:
             text = f"fake model {self.name!r}: {error.message}"
             raise ConfigError(text) from error
 
+    def keep(self) -> Callable[[], None]:
+        """Return what makes it as it is now, whatever is changed meanwhile."""
+        mine = {**vars(self), "signatures": dict(self.signatures)}
+        answers = [(signature, signature.answer) for signature in self.signatures.values()]
+
+        def put_back() -> None:
+            vars(self).update(mine)
+            for signature, answer in answers:
+                signature.answer = answer
+
+        return put_back
+
     def __repr__(self) -> str:
         metadata = self.metadata
         spec = metadata.signature()

@@ -21,6 +21,7 @@ from predictd_proto.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     from predictd.connections.connecting import StandIn
     from predictd.testing.models import FakeModel
+    from predictd.testing.sockets import SocketThread
 
 #: Data addresses at which a fake of this process answers now.
 _taken: set[str] = set()
@@ -53,8 +54,11 @@ def fake_server(
         (1, 10)
     """
     server = FakeServer(models, endpoint=endpoint or default_test_endpoint(), limits=limits)
-    with serve_on_sockets(server, is_announced=endpoint is None):
-        yield server
+    try:
+        with serve_on_sockets(server, is_announced=endpoint is None):
+            yield server
+    finally:
+        server.models.restore()
     server.check()
 
 
@@ -86,8 +90,11 @@ def in_process(
         array([7.], dtype=float32)
     """
     server = FakeServer(models, endpoint=endpoint or default_test_endpoint(), limits=limits)
-    with serve_in_process(server, is_everywhere=endpoint is None):
-        yield server
+    try:
+        with serve_in_process(server, is_everywhere=endpoint is None):
+            yield server
+    finally:
+        server.models.restore()
     server.check()
 
 
@@ -97,17 +104,29 @@ def serve_on_sockets(server: FakeServer, *, is_announced: bool) -> Iterator[None
     from predictd.testing.sockets import SocketThread
 
     endpoint = Endpoint.parse(server.endpoint)
-    thread = SocketThread(endpoint, server.take, server.presence)
     with ExitStack() as stack:
         stack.enter_context(claimed(endpoint))
+        thread = SocketThread(endpoint, server.begin, server.presence)
         thread.start()
-        stack.callback(thread.stop)
+        stack.callback(_stop, thread, server)
         # Before the sockets close: who still holds a connection is told at its next use.
         stack.callback(server.presence.leave)
         stack.enter_context(standing_in(WatchedStandIn(endpoint, server.presence)))
         if is_announced:
             stack.enter_context(announced(server.endpoint))
         yield
+
+
+def _stop(thread: SocketThread, server: FakeServer) -> None:
+    if not thread.stop():
+        waiting = [request for request in server.requests if request.outcome == "waiting"]
+        text = (
+            "an answer did not return though its fake has ended; it runs on in a thread. End what it waits for inside "
+            f"the block. Not answered: {', '.join(map(repr, waiting)) or 'requests before a reset'}"
+        )
+        server.mistakes.add(text)
+    if thread.error is not None:
+        server.mistakes.add(thread.error.message)
 
 
 @contextmanager

@@ -6,9 +6,10 @@ Owns which there are, and the choice among them by the rule that clients and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from predictd.requests.catalogue import choose_plan
-from predictd.testing.models import FakeModel
+from predictd.testing.models import READY, FakeModel
 from predictd_proto.errors import (
     ConfigError,
     InvalidRequestError,
@@ -30,6 +31,7 @@ class Shelf:
 
     def __init__(self, models: Iterable[object], see: Callable[[ModelMetadata], ModelMetadata]) -> None:
         self._models: tuple[FakeModel, ...] = ()
+        self._kept: dict[FakeModel, Callable[[], None]] = {}
         self._see = see
         for model in models:
             self.put(model)
@@ -49,6 +51,7 @@ class Shelf:
                 "FakeModel.from_function(function, example)"
             )
             raise ConfigError(text)
+        self._keep(model)
         self._models = (*self._without(model.name, model.version), model)
 
     def remove(self, name: str, version: int | None = None) -> None:
@@ -58,6 +61,8 @@ class Shelf:
     def replace(self, models: Iterable[FakeModel]) -> None:
         """Serve these and nothing else."""
         self._models = tuple(models)
+        for model in self._models:
+            self._keep(model)
 
     def get(self, name: str, version: int | None = None) -> FakeModel:
         """Return a model, its newest version unless one is named.
@@ -94,6 +99,25 @@ class Shelf:
         plan = choose_plan(self.metadata(request.model), (request.model, request.version, request.signature))
         model = self.get(plan.metadata.name, plan.metadata.version)
         return plan.metadata, plan.spec, model.signatures[plan.spec.name].answer
+
+    def declared(self, request: PredictRequest) -> SignatureSpec | None:
+        """Return the signature that a request means, of a model that is not ready too; None where there is none."""
+        models = [replace(model.metadata, state=READY) for model in self._models if model.name == request.model]
+        models.sort(key=lambda metadata: -metadata.version)
+        try:
+            return choose_plan(models, (request.model, request.version, request.signature)).spec
+        except PredictdError:
+            return None
+
+    def restore(self) -> None:
+        """Give every model back as it was when it was put up: what a test changes is no matter of the next one."""
+        kept, self._kept = self._kept, {}
+        for put_back in kept.values():
+            put_back()
+
+    def _keep(self, model: FakeModel) -> None:
+        if model not in self._kept:
+            self._kept[model] = model.keep()
 
     def _without(self, name: str, version: int | None) -> tuple[FakeModel, ...]:
         return tuple([m for m in self._models if m.name != name or version not in {None, m.version}])

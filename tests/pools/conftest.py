@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.daemon_process import DaemonProcess, short_directory
-from tests.pools.driver import Asked, measure
+from tests.pools.driver import Asked, asked_path, measure
 from tests.pools.program import HttpProgram, Program, ScriptProgram
+from tests.pools.warm_daemon import WarmDaemon
 from tests.pools.worker import CONCURRENCY, TASKS, Worker
 
 HEADING = (
@@ -31,18 +32,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def mortal_daemon(models: Path) -> Iterator[DaemonProcess]:
     """A daemon that may be killed by any test that starts it again."""
     with short_directory() as name:
-        process = DaemonProcess(Path(name), str(models / "mlp.keras"), str(models / "sleeper")).start()
-        try:
-            yield process
-        finally:
-            if process.process is not None and process.process.poll() is None:
-                process.kill()
+        with WarmDaemon(Path(name), str(models / "mlp.keras"), str(models / "sleeper")) as process:
+            yield process.start()
 
 
 @pytest.fixture
 def row_environment(mortal_daemon: DaemonProcess, models: Path) -> dict[str, str]:
     """What a program of the matrix finds in its environment."""
-    return {"PREDICTD_ENDPOINT": mortal_daemon.endpoint, "POOLS_ROWS": str(models / "mlp.npz"), "USE_IN_PARENT": "1"}
+    return {
+        "PREDICTD_ENDPOINT": mortal_daemon.endpoint,
+        "POOLS_ROWS": str(models / "mlp.npz"),
+        "POOLS_ASKED": str(asked_path(mortal_daemon)),
+        "USE_IN_PARENT": "1",
+    }
 
 
 @pytest.fixture
@@ -92,8 +94,9 @@ def passes(
         try:
             measured = measure(program, mortal_daemon, digits[1], **options)
         except BaseException:
-            if mortal_daemon.process is not None and mortal_daemon.process.poll() is not None:
-                mortal_daemon.start()
+            # It may be dead, or stopped: the next row gets another one.
+            mortal_daemon.kill()
+            mortal_daemon.start()
             raise
         _lines.append(measured.line(request.node.name))
 

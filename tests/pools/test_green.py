@@ -26,7 +26,7 @@ from tests.pools.driver import required
 pytestmark = pytest.mark.integration
 
 PROLOGUE = """
-import sys, threading, time
+import pathlib, sys, threading, time
 import numpy as np
 import predictd
 client = predictd.Client(sys.argv[1], timeout_ms=30_000)
@@ -47,6 +47,8 @@ else:
     from eventlet import Timeout, spawn
     run_in_real_thread = eventlet.tpool.execute
     def kill(greenlet): greenlet.kill()
+def wait_until_asked():
+    while not pathlib.Path(sys.argv[3]).exists(): time.sleep(0.01)
 ticks = 0
 def tick():
     global ticks
@@ -66,13 +68,19 @@ def server(run_directory: Path) -> Iterator[FakeServer]:
         yield running
 
 
+@pytest.fixture
+def asked(run_directory: Path) -> Path:
+    """A file that says that the server has got what the program waits to have sent."""
+    return run_directory / "asked"
+
+
 @pytest.fixture(params=["gevent", "eventlet"])
-def runs(request: pytest.FixtureRequest, server: FakeServer) -> Any:
+def runs(request: pytest.FixtureRequest, server: FakeServer, asked: Path) -> Any:
     """Run a program in which the one or the other library has patched everything."""
     required(request.param)
 
     def run(program: str) -> None:
-        ran = run_program(f"{PROLOGUE}\n{program}", str(server.endpoint), request.param)
+        ran = run_program(f"{PROLOGUE}\n{program}", str(server.endpoint), request.param, str(asked))
         assert ran.returncode == 0, ran.stderr
 
     return run
@@ -111,7 +119,6 @@ def test_others_run_while_a_server_is_waited_for(runs: Any, server: FakeServer) 
     del server
     runs(
         """
-import pathlib
 nobody = predictd.Client(f"ipc://{pathlib.Path(sys.argv[1][6:]).parent}/nobody.sock", connect_timeout_ms=1000)
 before = ticks
 try:
@@ -179,7 +186,7 @@ def test_a_time_out_of_the_library_cancels_and_leaves_the_client_usable(runs: An
     runs(
         """
 try:
-    with Timeout(0.3):
+    with Timeout(3):
         works()
 except Timeout:
     pass
@@ -191,12 +198,16 @@ assert works()
     server.wait_for(CancelRequest)
 
 
-def test_a_greenlet_that_is_killed_in_a_call_cancels(runs: Any, server: FakeServer) -> None:
-    server.replies = [usual, silent, usual]
+def test_a_greenlet_that_is_killed_in_a_call_cancels(runs: Any, server: FakeServer, asked: Path) -> None:
+    def noted(request: PredictRequest) -> list[Any]:
+        asked.touch()
+        return silent(request)
+
+    server.replies = [usual, noted, usual]
     runs(
         """
 victim = spawn(works)
-time.sleep(0.5)
+wait_until_asked()
 kill(victim)
 assert works()
 """
@@ -204,20 +215,25 @@ assert works()
     server.wait_for(CancelRequest)
 
 
-def test_a_greenlet_that_is_killed_while_it_connects_leaves_nothing_behind(runs: Any, server: FakeServer) -> None:
+def test_a_greenlet_that_is_killed_while_it_connects_leaves_nothing_behind(
+    runs: Any, server: FakeServer, asked: Path
+) -> None:
     welcome = server.welcome
     greeted: list[object] = []
 
     def greet(hello: Any) -> Any:
         greeted.append(hello)
-        return None if len(greeted) == 3 else welcome(hello)
+        if len(greeted) != 3:
+            return welcome(hello)
+        asked.touch()
+        return None
 
     server.welcome = greet
     runs(
         """
 client.close()
 victim = spawn(works)
-time.sleep(0.5)
+wait_until_asked()
 kill(victim)
 assert works()
 """

@@ -45,7 +45,8 @@ class Client(FutureCalls):
         timeout_ms: What a call may take, if it doesn't say otherwise: connecting, retries and all, in milliseconds.
         connect_timeout_ms: What finding the server may take of that.
         retries: How calls are repeated within their time; None for never: then no request is sent twice, but one that
-            could not be sent to one of several endpoints still goes to the next.
+            could not be sent to one of several endpoints still goes to the next, and one that was made for a version
+            that is no longer the one served is made anew.
         max_in_flight: How many requests of `submit` and `map` are under way at once.
 
     Attributes:
@@ -101,9 +102,10 @@ class Client(FutureCalls):
         return self.asking.timeout_ms
 
     def close(self) -> None:
-        """Close the idle connections. A later call opens new ones, so this is never a mistake.
+        """Wait for the requests of `submit`, and close the idle connections.
 
-        Calls in progress on other threads go on, and so do the requests of `submit`: their thread ends after the last.
+        Each of them is done by its own deadline. Calls in progress on other threads go on. A later call opens new
+        connections, so this is never a mistake. In a callback of a future nothing is waited for.
         """
         super().close()
 

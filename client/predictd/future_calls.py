@@ -71,9 +71,14 @@ class FutureCalls:
         """Run a model on some rows and return at once, with a future.
 
         At most `max_in_flight` requests of the client are under way: beyond that `submit` waits, within the call's own
-        time. One background thread per client and process serves them all; it is made at the first call, ends when the
-        client is closed or collected and all futures are done, and never keeps a program from ending. A child process
-        makes its own; its parent's futures are completed in the parent only.
+        time. One background thread per client and process serves them all; it is made at the first call, and ends when
+        the client is closed or collected and all futures are done. A child process makes its own; its parent's futures
+        are completed in the parent only.
+
+        Futures need not be kept: `close`, and so `with Client() as client:`, waits until all are done, each by its
+        deadline. A program that just ends waits as long as answers keep coming; after 5 s without one it ends, and
+        stderr says how many were not finished. Where a process ends by `os._exit`, as children of `multiprocessing`
+        do, nothing waits: close the client there.
 
         `future.cancel()` works until the answer has come, and tells the server. Callbacks (`add_done_callback`) run on
         the background thread: keep them short, and don't wait for another future in one.
@@ -176,7 +181,7 @@ class FutureCalls:
                 future.cancel()
 
     def close(self) -> None:
-        """Close the idle connections, and end the background thread when all that was submitted is done."""
+        """Wait until all that was submitted is done, end the background thread, and close the idle connections."""
         with self._lock():
             dispatcher = self._dispatchers.pop(this_process(), None)
         if dispatcher is not None:

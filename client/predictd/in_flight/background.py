@@ -46,6 +46,11 @@ class BackgroundThread(threading.Thread):
         return True
 
 
+def is_exit(error: BaseException) -> bool:
+    """Whether there is no thread because the interpreter is ending: from then on it starts none."""
+    return isinstance(error, RuntimeError) and "shutdown" in str(error)
+
+
 def no_thread(error: BaseException) -> TransportError:
     """Return the error for a caller whose request needs a thread that could not be started."""
     text = (

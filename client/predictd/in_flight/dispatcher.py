@@ -1,9 +1,9 @@
 """The dispatcher: an exchange driven by one background thread, and the futures that it completes.
 
 Owns that thread, its inbox and the pipe that wakes it. It is made at the first `submit` in a process, serves that
-process only, and ends when its client is closed or collected and all that was submitted is done; a program's end does
-not wait for it. It waits in poll or select as they are at that moment, so that gevent and eventlet may have turned the
-thread into a greenlet. No event loop: other greenlets would seem to run inside it.
+process only, and ends when its client is closed or collected and all that was submitted is done; what a program's end
+waits for is `exit_wait.py`'s. It waits in poll or select as they are at that moment, so that gevent and eventlet may
+have turned the thread into a greenlet. No event loop: other greenlets would seem to run inside it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from predictd.connections.polling import new_poll
 from predictd.connections.transport import SLICE_MS
 from predictd.in_flight.background import NO_THREAD, BackgroundThread, no_thread
 from predictd.in_flight.exchange import Exchange
+from predictd.in_flight.exit_wait import forget, wait_for
 from predictd.in_flight.jobs import Jobs
 from predictd.in_flight.places import Places
 from predictd.in_flight.prediction_future import PredictionFuture
@@ -40,7 +41,7 @@ Result = TypeVar("Result")
 _IDLE_MS = 2_000.0
 _RECENT_S = 2.0
 
-#: The thread of a client that is closed while nothing is in flight ends at once; this only bounds the wait for it.
+#: The thread of a client that is closed ends as soon as nothing is in flight; this only bounds the wait for it.
 _JOIN_S = 5.0
 
 
@@ -64,7 +65,7 @@ class Dispatcher:
         self._exchange = Exchange(routes, self, retries=retries, max_in_flight=max_in_flight)
         self._jobs = Jobs(self._post)
         self._inbox: deque[Callable[[], None]] = deque()
-        self._places = Places(max_in_flight)
+        self._places: Places[PredictionFuture] = Places(max_in_flight)
         # Re-entrant: a signal's handler or a finalizer may come back here on the thread that holds it.
         self._lock = threading.RLock()
         self._thread: BackgroundThread | None = None
@@ -117,11 +118,24 @@ class Dispatcher:
         self._wake()
 
     def close(self) -> None:
-        """End, and wait for the thread where nothing is in flight."""
+        """End, and wait until what was submitted is done: each of the requests is by its deadline."""
         self.end()
+        if not self.is_here:
+            left_ms = [future.pending.deadline.remaining_ms for future in self._places.holders()]
+            self.join(max(left_ms, default=0.0) / 1000 + _JOIN_S)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread, for some seconds, and return whether it has ended."""
         thread = self._thread
-        if thread is not None and not self.is_here and self._exchange.is_idle and not self._inbox:
-            thread.join(_JOIN_S)
+        if thread is None:
+            return True
+        thread.join(timeout_s)
+        return not thread.is_alive()
+
+    @property
+    def unfinished(self) -> int:
+        """How many of the futures are not done."""
+        return len(self._places)
 
     # What the exchange asks of its driver.
 
@@ -159,10 +173,12 @@ class Dispatcher:
                 return
             self._open_pipe()
             thread = BackgroundThread(self._run, "predictd-dispatcher")
+            wait_for(self)
             try:
                 thread.start()
             except BaseException as raised:
                 if thread.call_off():
+                    forget(self)
                     self._close_pipe()  # the next submit tries again
                 else:
                     self._thread = thread
@@ -264,6 +280,7 @@ class Dispatcher:
         error.__cause__ = fault
         self._exchange.close(error)
         self._close_pipe()
+        forget(self)
 
     def _drop(self, future: PredictionFuture) -> None:
         if future.pending.is_done:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from predictd.deadline import Clock
-from predictd.in_flight.background import NO_THREAD, BackgroundThread, no_thread
+from predictd.in_flight.background import NO_THREAD, BackgroundThread, is_exit, no_thread
 
 Result = TypeVar("Result")
 
@@ -76,8 +76,11 @@ class Jobs:
             thread.start()
         except BaseException as raised:
             if thread.call_off():
-                error = no_thread(raised)
-                self._deliver(lambda: done(None, error))
+                if is_exit(raised):
+                    self._run(job, work, done)  # blocking is as good now: what waits for it is all that goes on
+                else:
+                    error = no_thread(raised)
+                    self._deliver(lambda: done(None, error))
             if not isinstance(raised, NO_THREAD):
                 raise  # a signal's
         self._jobs = {other for other in self._jobs if other.is_running}

@@ -7,9 +7,12 @@ signal's exception, wherever it came, giving back is right whether there was a p
 from __future__ import annotations
 
 import threading
+from typing import Generic, TypeVar
+
+Holder = TypeVar("Holder")
 
 
-class Places:
+class Places(Generic[Holder]):
     """Room for some holders.
 
     Args:
@@ -18,14 +21,19 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._holders: set[object] = set()
+        self._holders: set[Holder] = set()
         # Its lock is re-entrant: a signal's handler or a finalizer may come back here on the thread that holds it.
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
         return len(self._holders)
 
-    def take(self, holder: object, timeout_s: float) -> bool:
+    def holders(self) -> tuple[Holder, ...]:
+        """Return who has a place now."""
+        with self._changed:
+            return tuple(self._holders)
+
+    def take(self, holder: Holder, timeout_s: float) -> bool:
         """Wait for a place, for some seconds, and return whether there was one."""
         with self._changed:
             try:
@@ -37,7 +45,7 @@ class Places:
             self._holders.add(holder)
             return True
 
-    def leave(self, holder: object) -> None:
+    def leave(self, holder: Holder) -> None:
         """Give a holder's place back; without one nothing is done."""
         with self._changed:
             if holder in self._holders:

@@ -76,11 +76,11 @@ class Watchdog:
         ):
             if not is_alive:
                 return f"the {name} thread has died"
-        busy_since_s = self._engine.busy_since_s
+        busy_since_s, limit = self._engine.busy_since_s, f"stuck_after_s = {self._stuck_after_s:g}"
         if busy_since_s is not None and now - max(busy_since_s, self._resumed_s) > self._stuck_after_s:
-            return f"a run has taken {now - busy_since_s:.0f} s; stuck_after_s = {self._stuck_after_s:g}"
+            return f"a run has taken {now - busy_since_s:.0f} s; {limit}"
         if now - max(self._frontend.beat_s, self._resumed_s) > self._stuck_after_s:
-            return f"the data pump has not turned for {now - self._frontend.beat_s:.0f} s"
+            return f"the data pump has not turned for {now - self._frontend.beat_s:.0f} s; {limit}"
         return None
 
     def look(self) -> None:

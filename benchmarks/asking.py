@@ -7,7 +7,7 @@ The bare loop is what a program would do without predictd and without any of its
 packs the same header with msgpack around the same row, sends it, waits in `recv` for an answer, unpacks that answer's
 header and makes an array of its bytes. No deadline, no check, no retry, no receipt. With several requests in flight it
 sends that many first, and then one more for every answer. In greenlets and tasks its socket is pyzmq's own for gevent
-and for asyncio.
+and for asyncio; tasks share one, and a task of its own hands the answers out.
 """
 
 from __future__ import annotations
@@ -70,9 +70,14 @@ def _request(number: int) -> bytes:
 
 
 def _answer(frame: bytes) -> object:
+    return _numbered(frame)[1]
+
+
+def _numbered(frame: bytes) -> tuple[int, object]:
+    """Return the number that the request had, and what was answered."""
     header = msgpack.unpackb(frame[ENVELOPE_BYTES:])
     _name, dtype, shape, data = header["tensors"][0]
-    return np.frombuffer(data, dtype).reshape(shape)
+    return header["id"] - _FIRST_ID, np.frombuffer(data, dtype).reshape(shape)
 
 
 def bare(endpoint: str, in_flight: int) -> Run:
@@ -102,27 +107,48 @@ def bare_threads(endpoint: str, in_flight: int) -> Run:
 
 
 def bare_tasks(endpoint: str, in_flight: int) -> Run:
-    """As many asyncio tasks as requests in flight, each with a bare loop over pyzmq's own socket for asyncio."""
+    """As many asyncio tasks as requests in flight, all of them on one of pyzmq's own sockets for asyncio."""
     import asyncio
 
     import zmq.asyncio
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    context = zmq.asyncio.Context()
-    dealers = [_connected(context, endpoint) for _ in range(in_flight)]
+    dealer = _connected(zmq.asyncio.Context(), endpoint)
+    ids = itertools.count()
+    waiting: dict[int, asyncio.Future[object]] = {}
 
-    async def ask(dealer: Any, end: float) -> int:
+    async def alone(end: float) -> int:
         count = 0
         while time.perf_counter() < end:
-            await dealer.send(_request(count))
+            await dealer.send(_request(next(ids)))
             _answer(await dealer.recv())
             count += 1
         return count
 
+    async def ask(end: float) -> int:
+        count = 0
+        while time.perf_counter() < end:
+            number = next(ids)
+            waiting[number] = answered = loop.create_future()
+            await dealer.send(_request(number))
+            await answered
+            count += 1
+        return count
+
+    async def receive() -> None:
+        while True:
+            number, outputs = _numbered(await dealer.recv())
+            waiting.pop(number).set_result(outputs)
+
     async def ask_all(seconds: float) -> int:
         end = time.perf_counter() + seconds
-        return sum(await asyncio.gather(*(ask(dealer, end) for dealer in dealers)))
+        if in_flight == 1:
+            return await alone(end)
+        receiver = asyncio.ensure_future(receive())
+        counts = await asyncio.gather(*(ask(end) for _ in range(in_flight)))
+        receiver.cancel()
+        return sum(counts)
 
     return lambda seconds: loop.run_until_complete(ask_all(seconds))
 
@@ -136,6 +162,21 @@ def client(endpoint: str, in_flight: int) -> Run:
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             shared.predict(MODEL, pixels)
+            count += 1
+        return count
+
+    return run if in_flight == 1 else _in_threads([run] * in_flight)
+
+
+def remote_model(endpoint: str, in_flight: int) -> Run:
+    """The same in Keras' words."""
+    shared, pixels = predictd.RemoteModel(MODEL, endpoint=endpoint), _PIXELS
+
+    def run(seconds: float) -> int:
+        count = 0
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            shared.predict(pixels, verbose=0)
             count += 1
         return count
 
@@ -199,6 +240,7 @@ WAYS: dict[str, Callable[[str, int], Run]] = {
     "bare threads": bare_threads,
     "bare tasks": bare_tasks,
     "client": client,
+    "model": remote_model,
     "submit": submit,
     "map": mapped,
     "asyncio": asyncio_client,

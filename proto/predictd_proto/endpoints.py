@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from predictd_proto.errors import ConfigError
@@ -38,10 +38,12 @@ class Endpoint:
     Attributes:
         data: What the request socket binds or connects to.
         control: Likewise for the control socket: an ipc path with ".control" added, the next tcp port.
+        is_default: Whether nobody has named it.
     """
 
     data: str
     control: str
+    is_default: bool = field(default=False, compare=False)
 
     @property
     def path(self) -> str | None:
@@ -175,14 +177,16 @@ def default_endpoint(
         return _parse_from(ENDPOINT_VARIABLE, named)
     runtime = environ.get(RUNTIME_VARIABLE, "")
     if runtime.startswith("/"):
-        return _parse_from(RUNTIME_VARIABLE, f"{_IPC}{runtime.rstrip('/')}/predictd/predictd.sock")
+        path = f"{_IPC}{runtime.rstrip('/')}/predictd/predictd.sock"
+        return replace(_parse_from(RUNTIME_VARIABLE, path), is_default=True)
     if not temporary:
         import tempfile  # not at import: every client would pay for it, and few need it
 
         temporary = tempfile.gettempdir()
     directory = temporary.rstrip("/")
     user = _own_user() if uid is None else uid
-    return _parse_from("the temporary directory", f"{_IPC}{directory}/predictd-{user}/predictd.sock")
+    path = f"{_IPC}{directory}/predictd-{user}/predictd.sock"
+    return replace(_parse_from("the temporary directory", path), is_default=True)
 
 
 def _parse_from(origin: str, text: str) -> Endpoint:

@@ -72,9 +72,9 @@ class Pool:
         Returns:
             The connection; None where a new one may be made, or the deadline has passed.
         """
-        if self.make_room():
-            return None
-        connection = self._siblings.turns.wait(self, deadline, self._has_room)
+        connection: Connection | None = None
+        if not self._has_room():
+            connection = self._siblings.turns.wait(self, deadline, self._has_room)
         if connection is None:
             connection = self.take()
         if connection is not None and not connection.is_connected:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from predictd.connections.connecting import connect, read_message
 from predictd.connections.pool import Pool
+from predictd.connections.private_directories import is_private, refuse_strangers
 from predictd.connections.transport import Connection, ConnectionLost
-from predictd.connections.turns import MOST_CONNECTIONS
 from predictd.deadline import Deadline
 from predictd.process import set_aside, this_process
 from predictd.requests.catalogue import Catalogue, Key, Plan, choose_plan
+from predictd.requests.request_errors import no_turn
 from predictd.wording import seconds_text
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import DeadlineExceededError, RemoteProtocolError, ServerLostError, ServerUnavailableError
@@ -99,6 +100,7 @@ class Link:
             ServerUnavailableError: Nobody answers.
             DeadlineExceededError: Somebody is there, but did not answer by the call's own deadline.
             ProtocolError: What answers speaks another protocol.
+            ConfigError: It is the default endpoint, and others may have put a server there.
         """
         if may_wait:
             # Where there are other endpoints, not for long: all of them may be with callers whose server is stuck.
@@ -106,7 +108,7 @@ class Link:
             if handed is not None:
                 return handed
             if deadline.is_over:
-                raise _no_turn(self.endpoint, deadline, model, pool.most_connections)
+                raise no_turn(model, self.endpoint, deadline.waited_ms, pool.most_connections)
         else:
             pool.make_room()
         connection = self._connect(self.endpoint.data, deadline, f"model {model!r}")
@@ -215,13 +217,17 @@ class Link:
         if remaining_ms <= 0:
             text = f"{what} at {address}: no time left to connect in; nothing was sent"
             raise DeadlineExceededError(text, {"state": "connecting"})
+        was_private = is_private(self.endpoint)
         try:
-            return self._open(address, deadline.sooner(self.connect_timeout_ms))
+            connection = self._open(address, deadline.sooner(self.connect_timeout_ms))
         except ServerUnavailableError as error:
             if remaining_ms < self.connect_timeout_ms and error.detail.get("is_listening"):
                 text = f"{what}: time-out while connecting; {error.message}"
                 raise DeadlineExceededError(text, {**error.detail, "state": "connecting"}) from error
             raise
+        if not was_private:
+            refuse_strangers(self.endpoint, connection)
+        return connection
 
     def _open(self, address: str, deadline: Deadline) -> Connection:
         return connect(address, deadline=deadline)
@@ -285,17 +291,6 @@ class _HurriedLink(Link):
 
     def _within(self, deadline: Deadline) -> Deadline:
         return deadline.sooner(self.connect_timeout_ms)
-
-
-def _no_turn(endpoint: Endpoint, deadline: Deadline, model: str, most: int) -> DeadlineExceededError:
-    text = (
-        f"model {model!r} at {endpoint}: time-out after {seconds_text(deadline.waited_ms)}, waiting for one of this "
-        f"process's {most} connections: calls in progress, here or at other endpoints, had all of them; nothing was "
-        "sent. Let fewer callers ask at once"
-    )
-    if most < MOST_CONNECTIONS:
-        text += ", or raise the limit on open files (ulimit -n)"
-    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": "preparing"})
 
 
 def _unexpected(address: str, answer: Message, expected: type) -> RemoteProtocolError:

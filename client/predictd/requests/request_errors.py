@@ -5,6 +5,7 @@ Owns these texts, so that every way of asking tells it in the same way. Any thre
 
 from __future__ import annotations
 
+from predictd.connections.turns import MOST_CONNECTIONS
 from predictd.wording import restated, seconds_text
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import DeadlineExceededError, PredictdError, ServerLostError
@@ -47,3 +48,15 @@ def own_error(error: BaseException | None) -> BaseException:
     own = restated(error, error.message)
     own.__cause__ = error.__cause__
     return own
+
+
+def no_turn(model: str, endpoint: Endpoint, waited_ms: float, most: int) -> DeadlineExceededError:
+    """Return the error of a call that got no connection, as its process has as many as it should."""
+    text = (
+        f"model {model!r} at {endpoint}: time-out after {seconds_text(waited_ms)}, waiting for one of this "
+        f"process's {most} connections: calls in progress, here or at other endpoints, had all of them; nothing was "
+        "sent. Let fewer callers ask at once"
+    )
+    if most < MOST_CONNECTIONS:
+        text += ", or raise the limit on open files (ulimit -n)"
+    return DeadlineExceededError(text, {"endpoint": str(endpoint), "state": "preparing"})

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, Protocol
 
 import predictd
 from predictd_proto.status import ServerStatus
@@ -22,6 +23,19 @@ def clean_environment(**changes: str) -> dict[str, str]:
     """Return this process's environment without any predictd setting, with changes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREDICTD_")}
     return {**kept, **changes}
+
+
+class ServerProcess(Protocol):
+    """What is done with a daemon's process."""
+
+    pid: int
+    returncode: int | Any
+
+    def poll(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
 class DaemonProcess:
@@ -39,15 +53,11 @@ class DaemonProcess:
         self.arguments = arguments
         self.environment = clean_environment(**environment)
         self.log_path = directory / "daemon.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ServerProcess | None = None
 
     def start(self, *, wait: bool = True) -> DaemonProcess:
         """Start it; wait until it is ready. One that isn't in time is ended."""
-        command = [sys.executable, "-m", "predictd", "serve", "--endpoint", self.endpoint, *self.arguments]
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.directory, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        self.process = self.launch(["serve", "--endpoint", self.endpoint, *self.arguments])
         if wait:
             try:
                 self.wait_until_ready()
@@ -55,6 +65,14 @@ class DaemonProcess:
                 self.kill()
                 raise
         return self
+
+    def launch(self, arguments: list[str]) -> ServerProcess:
+        """Start the command, as its user would."""
+        command = [sys.executable, "-m", "predictd", *arguments]
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=self.directory, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
 
     @property
     def pid(self) -> int:

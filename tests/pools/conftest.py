@@ -31,9 +31,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def mortal_daemon(models: Path) -> Iterator[DaemonProcess]:
     """A daemon that may be killed by any test that starts it again."""
-    with short_directory() as name:
-        with WarmDaemon(Path(name), str(models / "mlp.keras"), str(models / "sleeper")) as process:
-            yield process.start()
+    served = str(models / "mlp.keras"), str(models / "sleeper")
+    with short_directory() as name, WarmDaemon(Path(name), *served) as process:
+        yield process.start()
 
 
 @pytest.fixture

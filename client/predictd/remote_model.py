@@ -12,14 +12,14 @@ from predictd.client import Client
 from predictd.deadline import check_timeout_ms
 from predictd.requests.catalogue import Plan
 from predictd.requests.request_frames import Question, check_words
-from predictd.requests.structure_match import flat_names, match_inputs
+from predictd.requests.structure_match import match_inputs
 from predictd.rows.chunks import Pace
 from predictd.rows.data_sources import batch_count, batches_of, is_stream
 from predictd.rows.keras_arguments import QUIET, check_callbacks, count_of, first_steps, is_small
 from predictd.rows.lazy_rows import LazyRows, rows_of
 from predictd.rows.many_rows import ManyRows
 from predictd.rows.progress import ProgressBar
-from predictd.tables import format_count, format_table
+from predictd.summary import in_order, summary_lines
 from predictd.wording import restated
 from predictd_proto.errors import (
     ConfigError,
@@ -28,7 +28,6 @@ from predictd_proto.errors import (
     TensorMismatchError,
     VersionNotFoundError,
 )
-from predictd_proto.structures import Structure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,9 +49,10 @@ class RemoteModel:
     Inputs are cast to the model's dtypes and, where only a last axis of length 1 is missing or too many, reshaped, as
     Keras does. Outputs are numpy arrays that may be written to, nested as the model nests them.
 
+    What it tells of itself (`inputs`, `output_shape`, ...) is what this process heard last; `summary` asks anew.
+
     Differences from a Keras model:
 
-    - What it tells of itself (`inputs`, `output_shape`, ...) is what this process heard last; `summary` asks.
     - It takes more: lists of Python numbers, strings of any kind, whatever numpy reads, plain batches of a generator.
     - Several inputs may always be a dict by their names, with any other keys beside them.
     - It refuses what Keras guesses at: two arrays for one input, complex numbers for real ones, inputs with different
@@ -218,13 +218,13 @@ class RemoteModel:
     def inputs(self) -> list[TensorSpec]:
         """What it takes: names, dtypes and shapes, in Keras' order (a dict's by its keys in alphabetical order)."""
         spec = self._known()[0].spec
-        return _in_order(spec.inputs, spec.input_structure)
+        return in_order(spec.inputs, spec.input_structure)
 
     @property
     def outputs(self) -> list[TensorSpec]:
         """What it gives, likewise."""
         spec = self._known()[0].spec
-        return _in_order(spec.outputs, spec.output_structure)
+        return in_order(spec.outputs, spec.output_structure)
 
     @property
     def input_names(self) -> list[str]:
@@ -257,19 +257,7 @@ class RemoteModel:
             print_fn: Takes each line; None for standard output.
         """
         plan = self._known(is_fresh=True)[0]
-        metadata, spec = plan.metadata, plan.spec
-        inputs, outputs = _in_order(spec.inputs, spec.input_structure), _in_order(spec.outputs, spec.output_structure)
-        rows = [["input", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in inputs]
-        rows += [["output", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in outputs]
-        sizes = ", ".join(map(str, metadata.batch_sizes)) or "rows are not merged"
-        lines = [
-            f'Model: "{metadata.name}", version {metadata.version}, served at {self._client.endpoint}',
-            *format_table(["", "Name", "Dtype", "Shape"], rows).splitlines(),
-            f"Total params: {format_count(metadata.parameters)}",
-            f"Batch sizes: {sizes}",
-            f"Runs as: {metadata.runner or 'unknown'}, from {metadata.source or 'unknown'}",
-        ]
-        for line in lines:
+        for line in summary_lines(plan, self._client.endpoint):
             # print_fn is what Keras calls it, and print is what it is by default there too.
             (print_fn or print)(line)
 
@@ -324,11 +312,6 @@ def _gone(error: VersionNotFoundError, plan: Plan) -> PredictdError:
         "not mixed, and the batches that x gave are gone: call it again with an x that begins anew"
     )
     return restated(error, text)
-
-
-def _in_order(specs: Sequence[TensorSpec], structure: Structure) -> list[TensorSpec]:
-    by_name = {spec.name: spec for spec in specs}
-    return [by_name[name] for name in flat_names(structure)]
 
 
 def _shapes(specs: Sequence[TensorSpec]) -> Any:

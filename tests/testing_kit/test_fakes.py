@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -70,10 +72,20 @@ def test_waiting_for_requests(server: FakeServer, client: predictd.Client) -> No
         server.wait_until(lambda: False, timeout_s=0.01)
 
 
+def test_what_is_waited_for_may_ask_the_fake_and_lie_outside(server: FakeServer, client: predictd.Client) -> None:
+    server.wait_until(lambda: client.status().is_ready)
+    happened = threading.Event()
+    timer = threading.Timer(0.1, happened.set)
+    timer.start()
+    server.wait_until(happened.is_set)
+    timer.join()
+
+
 def test_a_cancelled_request_is_seen_as_such(server: FakeServer, client: predictd.Client) -> None:
-    client.metadata("double")
-    with server.faults.drop(times=1), pytest.raises(predictd.DeadlineExceededError):
-        client.predict("double", ROWS, timeout_ms=50)
+    with server.faults.drop(times=1):
+        asked = client.submit("double", ROWS)
+        server.wait_for_requests(1)
+        asked.cancel()
     server.wait_until(lambda: server.requests[0].is_cancelled)
     assert repr(server.requests[0]).endswith(": dropped, cancelled>")
     assert client.predict("double", ROWS).outputs.sum() == ROWS.sum() * 2
@@ -178,9 +190,20 @@ def test_in_process_answers_whatever_the_endpoint() -> None:
         assert len(server.requests) == 2
 
 
+def free_port() -> int:
+    """Return a port that is free, as is the next one, for control."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            with suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+
+
 def test_tcp_works_too() -> None:
     with (
-        fake_server(doubling(), endpoint="tcp://127.0.0.1:28761") as server,
+        fake_server(doubling(), endpoint=f"tcp://127.0.0.1:{free_port()}") as server,
         predictd.Client(server.endpoint) as client,
     ):
         assert client.predict("double", ROWS).outputs.sum() == ROWS.sum() * 2

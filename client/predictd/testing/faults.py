@@ -46,6 +46,8 @@ class Faults:
         self._monitor = monitor
         self._presence = presence
         self._active: tuple[Fault, ...] = ()
+        #: Those without whose end the fake does not come back, once they have taken it away.
+        self._keeping: tuple[Fault, ...] = ()
 
     # --- on requests ------------------------------------------------------------------------------------------------
 
@@ -105,7 +107,10 @@ class Faults:
             back_after_ms: When to come back as a new server, in milliseconds; None for when the fault ends.
         """
         act = effects.die(after, back_after_ms)
-        return self._on_request("die", act, model, after + 1, 0, is_away=True)
+        fault = self._on_request("die", act, model, after + 1, 0, is_away=True)
+        if back_after_ms is None:
+            self._keeping = (*self._keeping, fault)
+        return fault
 
     # --- on answers -------------------------------------------------------------------------------------------------
 
@@ -153,6 +158,8 @@ class Faults:
             back_after_ms: When to come back by itself, as a new server, in milliseconds; None for when it ends.
         """
         fault = self._on(Fault("away", Effect(), self._end_away))
+        if back_after_ms is None:
+            self._keeping = (*self._keeping, fault)
         self._presence.leave(back_after_ms)
         return fault
 
@@ -174,9 +181,11 @@ class Faults:
             return tuple([fault for fault in self._active if not fault.is_used_up])
 
     def clear(self) -> None:
-        """Switch everything off."""
+        """Switch everything off, and have the fake back, whatever took it away."""
         for fault in reversed(self._active):
             fault.end()
+        self._keeping = ()
+        self._presence.come_back()
 
     def apply(self, turn: Turn) -> None:
         """Let the faults act on a request."""
@@ -232,7 +241,12 @@ class Faults:
 
     def _end_away(self, fault: Fault) -> None:
         self._end(fault)
-        self._presence.come_back()
+        with self._monitor:
+            self._keeping = tuple([other for other in self._keeping if other is not fault])
+            # The inner one of two blocks has no say; a `die` that has not struck took nobody away.
+            is_kept = any(other.effect.on_request is None or other.is_used_up for other in self._keeping)
+        if not is_kept:
+            self._presence.come_back()
 
 
 def _check_counts(name: str, counts: dict[str, Any]) -> None:

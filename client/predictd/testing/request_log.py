@@ -139,7 +139,7 @@ class RequestLog:
         return self.of(model)
 
     def wait_until(self, predicate: Callable[[], object], timeout_s: float) -> None:
-        """Wait until something holds; it is looked at after every request, answer and cancel.
+        """Wait until something holds; it is looked at after every request, answer and cancel, and every 50 ms.
 
         Raises:
             AssertionError: It did not come to hold in time.

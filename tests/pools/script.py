@@ -13,11 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 from tests.pools import asker
+from tests.pools.sizes import PROCESSES
 
 Answers = list[dict]
 Ways = Callable[[list[int]], Answers]
-
-PROCESSES = 4
 
 
 def threads() -> Ways:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from celery import Celery
 from tests.conftest import CHECKOUT
 from tests.daemon_process import DaemonProcess, short_directory
 from tests.pools.driver import required
+from tests.pools.matrix import ROWS
 from tests.pools.program import Program, beside_python
 from tests.pools.test_limits import ENFORCED
 from tests.redis_process import free_port
@@ -47,14 +50,26 @@ def test_every_block_is_a_file_or_commands_that_are_run_here() -> None:
 def test_the_limits_are_those_that_the_matrix_finds() -> None:
     rows = table("Celery")
     for pool, limits in ENFORCED.items():
-        assert {*rows[f"`{pool}`"][1].split(", ")} - {"none"} == limits, pool
+        assert {*rows[f"`{pool}`"][3].split(", ")} - {"none"} == limits, pool
 
 
 @pytest.mark.parametrize("heading", ["Celery", "Web servers", "Scripts"])
 def test_the_tables_promise_nothing_that_is_not_supported(heading: str) -> None:
     rows = table(heading)
-    assert len(rows) >= 6
-    assert all(cells[0].startswith("yes") for cells in rows.values())
+    assert rows.keys() == ROWS[heading].keys()
+    for name, (supported, at_once, made, *_) in rows.items():
+        assert supported.startswith("yes"), name
+        assert (at_once, made) == (ROWS[heading][name].at_once, ROWS[heading][name].made), name
+
+
+def test_each_row_is_a_test_and_each_test_is_in_a_row() -> None:
+    modules = [f"tests/pools/{name}.py" for name in ("test_celery_pools", "test_processes", "test_web_servers")]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *modules]
+    listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=200, check=False)
+    assert listed.returncode == 0, listed.stdout
+    there = re.findall(r"^tests/pools/\w+\.py::(\S+)$", listed.stdout, flags=re.MULTILINE)
+    proved = [test for rows in ROWS.values() for row in rows.values() for test in row.tests]
+    assert sorted(proved) == sorted(there)
 
 
 @pytest.fixture(scope="module")

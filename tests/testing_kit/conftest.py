@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import pytest
 
 import predictd
 from predictd.testing import FakeModel, FakeServer, fake_server, in_process
+from predictd.testing.blocks import Block
 
-Serve = Callable[..., AbstractContextManager[FakeServer]]
+Serve = Callable[..., Block]
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import re
 import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
 
 import predictd
-from predictd.testing import FakeServer, fake_server, in_process, new_endpoint
+from predictd.testing import FakeModel, FakeServer, fake_server, in_process, new_endpoint
 from predictd_proto.limits import Limits
 from tests.client.fake_process import run_program
 from tests.testing_kit.conftest import ROWS, Serve, doubling
@@ -59,6 +63,58 @@ def test_assertions_pass_and_fail_in_words(server: FakeServer, client: predictd.
         assert str(caught.value).endswith(listed)
     with pytest.raises(TypeError, match="a request has no colour; it has model, inputs"):
         server.assert_asked(colour="red")
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "unlike"),
+    [
+        ([("int32", (None, 1)), ("int32", (None, 1))], [[[1]], [[2]]], [5, [[[1]]], [[[1.5]], [[2]]], [["a"], ["b"]]]),
+        (("int32", (None, 1)), [[1]], [[[1.9]], [["a"]], [[1], [1, 2]], 1, [[2**32 + 1]]]),
+        (("string", (None,)), ["a"], [["b"], [["a"]], [1]]),
+        (("float32", (None,)), [0.1], [[0.2], ["a"]]),
+    ],
+)
+def test_inputs_are_compared_by_value(serve: Serve, declared: Any, given: Any, unlike: list[Any]) -> None:
+    model = FakeModel("m", inputs=declared, outputs=("float32", (None,)))
+    with serve(model) as server, predictd.Client(retries=None, timeout_ms=30_000) as client:
+        client.predict("m", given, cast=True)
+        server.assert_asked(inputs=given)
+        for other in unlike:
+            with pytest.raises(AssertionError):
+                server.assert_asked(inputs=other)
+
+
+def test_inputs_are_nested_while_a_model_loads(server: FakeServer, client: predictd.Client) -> None:
+    client.metadata("double")
+    with server.faults.loading(), pytest.raises(predictd.ModelNotReadyError):
+        client.predict("double", ROWS)
+    for request in server.requests:
+        assert request.inputs.tolist() == ROWS.tolist()
+
+
+def test_decorators_serve_while_the_function_runs(serve: Serve) -> None:
+    def ask() -> float:
+        return float(predictd.RemoteModel("double").predict(ROWS)[0, 1])
+
+    @serve(doubling())
+    def plain() -> float:
+        return ask()
+
+    @serve(doubling())
+    async def coroutine() -> float:
+        await asyncio.sleep(0)
+        return ask()
+
+    for _ in range(2):
+        assert plain() == 2
+        assert asyncio.run(coroutine()) == 2
+    assert (plain.__name__, inspect.iscoroutinefunction(coroutine)) == ("plain", True)
+
+    def generator() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(predictd.ConfigError, match="generator: a fake can't decorate a generator; use it in a `with`"):
+        serve(doubling())(generator)
 
 
 def test_waiting_for_requests(server: FakeServer, client: predictd.Client) -> None:

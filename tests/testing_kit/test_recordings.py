@@ -20,6 +20,7 @@ from predictd_proto.messages import PredictRequest, PredictResponse, Receipt
 from predictd_proto.tensors import STRING, Tensor
 from tests.testing_kit.conftest import ROWS, doubling
 
+RECEIPT = Receipt(model="double", version=1)
 CLIENT = predictd.Client(retries=None, timeout_ms=30_000)
 
 
@@ -109,6 +110,27 @@ def test_new_adds_what_is_missing(path: Path) -> None:
     assert recorded(path, doubling(), call=both, mode="new")[1] == 1
     with replay(path):
         both()
+
+
+def test_two_that_add_at_once_both_add(path: Path) -> None:
+    with fake_server(doubling(), endpoint=new_endpoint()) as real, record(path, endpoint=real.endpoint, mode="new"):
+        CLIENT.predict("double", ROWS)
+        # Another process meanwhile.
+        other = Recording.load(path) if path.exists() else Recording()
+        request = PredictRequest(id=1, model="double", tensors=(Tensor.from_array("x", -ROWS),))
+        answer = PredictResponse(id=1, tensors=(Tensor.from_array("output_0", -ROWS * 2),), receipt=RECEIPT)
+        other.add(request, answer)
+        other.save(path)
+    with replay(path):
+        assert CLIENT.predict("double", -ROWS).outputs.tolist() == (-ROWS * 2).tolist()
+        CLIENT.predict("double", ROWS)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_one_of_several_daemons_must_be_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREDICTD_ENDPOINT", "ipc:///a/b, ipc:///c/d")
+    with pytest.raises(predictd.ConfigError, match=r"got several: .*Name one: record\(\.\.\., endpoint='ipc:///a/b'\)"):
+        record(path).__enter__()
 
 
 def test_the_file_is_the_same_for_the_same_calls(path: Path) -> None:

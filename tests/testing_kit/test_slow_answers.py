@@ -27,8 +27,9 @@ def test_a_slow_answer_holds_up_no_handshake() -> None:
         return x * 2
 
     with fake_server(doubling(answer=slow)) as server, predictd.Client(timeout_ms=60_000) as client:
-        first, second = client.submit("double", ROWS), client.submit("double", ROWS + 1)
+        first = client.submit("double", ROWS)
         assert begun.wait(60)
+        second = client.submit("double", ROWS + 1)
         server.wait_for_requests(2)
         with predictd.Client(timeout_ms=60_000) as other:
             assert other.status().is_ready

@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
+from predictd.testing.blocks import as_block
 from predictd.testing.daemon import FakeServer
 from predictd.testing.homes import default_test_endpoint
 from predictd.testing.models import FakeModel
 from predictd.testing.recording import Recording, response_of
 from predictd.testing.serving import serve_in_process, serve_on_sockets
 from predictd.testing.upstream import Upstream
-from predictd_proto.endpoints import Endpoint, default_endpoint
+from predictd_proto.endpoints import ENDPOINT_VARIABLE, Endpoint, default_endpoint
 from predictd_proto.errors import ConfigError, PredictdError, RetryableError
 from predictd_proto.messages import PredictRequest, PredictResponse
 
@@ -69,7 +70,7 @@ class CassetteServer(FakeServer):
         return response_of(request, self.recording.add(request, answer))
 
 
-@contextmanager
+@as_block
 def record(
     path: str | os.PathLike[str], *, endpoint: str | None = None, mode: Mode = "all", in_process: bool = False
 ) -> Iterator[FakeServer]:
@@ -101,7 +102,7 @@ def record(
         with replay(file, in_process=in_process) as server:
             yield server
         return
-    real = default_endpoint() if endpoint is None else Endpoint.parse(endpoint)
+    real = _real(endpoint)
     upstream = Upstream(real)
     with ExitStack() as stack:
         stack.callback(upstream.close)
@@ -110,11 +111,11 @@ def record(
         server = CassetteServer(recording, str(file), upstream)
         stack.enter_context(_served(server, in_process=in_process, spared=frozenset((real.data, real.control))))
         yield server
-        recording.save(file)
+        recording.save(file, is_added=mode == "new")
     server.check()
 
 
-@contextmanager
+@as_block
 def replay(path: str | os.PathLike[str], *, in_process: bool = False) -> Iterator[FakeServer]:
     """Answer from a file that `record` wrote, without a daemon, for the length of a block.
 
@@ -130,6 +131,17 @@ def replay(path: str | os.PathLike[str], *, in_process: bool = False) -> Iterato
     with _served(server, in_process=in_process, spared=frozenset()):
         yield server
     server.check()
+
+
+def _real(endpoint: str | None) -> Endpoint:
+    named = os.environ.get(ENDPOINT_VARIABLE, "") if endpoint is None else endpoint
+    if "," in named:
+        text = (
+            f"record: expected the one daemon that is to be recorded, got several: {named!r}. Name one: "
+            f"record(..., endpoint={named.split(',')[0].strip()!r})"
+        )
+        raise ConfigError(text)
+    return default_endpoint() if endpoint is None else Endpoint.parse(endpoint)
 
 
 @contextmanager

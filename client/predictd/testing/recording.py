@@ -18,7 +18,8 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -155,23 +156,52 @@ class Recording:
             raise ConfigError(text) from None
         return cls.from_bytes(content, str(path))
 
-    def save(self, path: Path) -> None:
-        """Write the file, all of it or nothing; not where it says the same already."""
-        try:
-            if Recording.load(path)._packed() == self._packed():
-                return
-        except ConfigError:
-            pass
+    def save(self, path: Path, *, is_added: bool = False) -> None:
+        """Write the file, all of it or nothing; not where it says the same already.
+
+        Args:
+            path: The file.
+            is_added: Keep what it holds: another process may have added to it meanwhile.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_bytes(self.to_bytes())
-        partial.replace(path)
+        with _locked(path.parent):
+            try:
+                there = Recording.load(path)
+            except ConfigError:
+                there = None
+            if is_added and there is not None:
+                self.calls = {**self.calls, **there.calls}
+            if there is not None and there._packed() == self._packed():
+                return
+            partial = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                partial.write_bytes(self.to_bytes())
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
 
     def _packed(self) -> bytes:
         calls = [_plain_call(key, self.calls[key]) for key in sorted(self.calls)]
         models = [to_plain(_lasting(model)) for model in self.models]
         packed: bytes = msgpack.packb({"limits": to_plain(self.limits), "models": models, "calls": calls})
         return packed
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing recordings in a folder; it is locked itself, so that no file is left lying."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def response_of(request: PredictRequest, call: Call) -> PredictResponse:

@@ -194,14 +194,20 @@ def _is_equal(seen: Any, wanted: Any) -> bool:
             and all(_is_equal(seen[key], wanted[key]) for key in seen)
         )
     if isinstance(seen, list):
-        return len(seen) == len(wanted) and all(map(_is_equal, seen, wanted))
-    array = np.asarray(wanted)
+        return isinstance(wanted, (list, tuple)) and len(seen) == len(wanted) and all(map(_is_equal, seen, wanted))
+    try:
+        return _is_equal_array(seen, np.asarray(wanted))
+    except (TypeError, ValueError):  # ragged, or words where numbers were asked
+        return False
+
+
+def _is_equal_array(seen: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    if seen.shape != wanted.shape:
+        return False
     if seen.dtype == object:
-        words = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1).tolist()]
-        return bool(seen.shape == array.shape and seen.reshape(-1).tolist() == words)
+        words = [item.encode() if isinstance(item, str) else item for item in wanted.reshape(-1).tolist()]
+        return bool(seen.reshape(-1).tolist() == words)
+    if seen.dtype.kind in "biu":
+        return bool(np.array_equal(seen, wanted))
     # As the wire carries it: what a caller gave as float64 may have been cast.
-    return bool(seen.shape == array.shape and np.array_equal(seen, array.astype(seen.dtype), equal_nan=_has_nan(seen)))
-
-
-def _has_nan(array: NDArray[Any]) -> bool:
-    return array.dtype.kind in "fc"
+    return bool(np.array_equal(seen, wanted.astype(seen.dtype), equal_nan=seen.dtype.kind in "fc"))

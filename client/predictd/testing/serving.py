@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from predictd.connections import connecting
+from predictd.testing.blocks import as_block
 from predictd.testing.daemon import FakeServer
 from predictd.testing.direct import DirectStandIn
 from predictd.testing.homes import announced, default_test_endpoint
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _taken: set[str] = set()
 
 
-@contextmanager
+@as_block
 def fake_server(
     *models: FakeModel, endpoint: str | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[FakeServer]:
@@ -62,7 +63,7 @@ def fake_server(
     server.check()
 
 
-@contextmanager
+@as_block
 def in_process(
     *models: FakeModel, endpoint: str | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[FakeServer]:

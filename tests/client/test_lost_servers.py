@@ -71,7 +71,7 @@ def doom(monkeypatch: pytest.MonkeyPatch) -> Doom:
 
 def test_idle_connections_go_with_the_one_that_was_lost(server: FakeServer, endpoint: str, doom: Doom) -> None:
     client = predictd.Client(endpoint, timeout_ms=30_000)
-    calls = [client.asking.begin(*_question(client)) for _ in range(3)]
+    calls = [client.asking.begin(*_question(client), is_alone=False) for _ in range(3)]
     for call in calls:
         call.finish()
     assert len(doom.made) == 3

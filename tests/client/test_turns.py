@@ -57,6 +57,18 @@ def test_many_callers_share_a_few_connections(server: FakeServer, endpoint: str)
 
 
 @pytest.mark.usefixtures("three")
+def test_a_call_of_one_chunk_takes_its_turn_too(server: FakeServer, endpoint: str) -> None:
+    server.replies = [slow]
+    model = predictd.RemoteModel("double", endpoint=endpoint, timeout_ms=60_000)
+    rows = [[1.0] * 4]  # a list: cut into chunks, of which there is one
+    with ThreadPoolExecutor(50) as callers:
+        sums = list(callers.map(lambda _: model.predict(rows, verbose=0).sum(), range(100)))
+    assert sums == [8.0] * 100
+    # An idle one may be closed for another: 3 at once, a few more in all, and not 50.
+    assert 1 <= len(server.of(Hello)) <= 20
+
+
+@pytest.mark.usefixtures("three")
 def test_rows_in_chunks_do_not_wait_for_connections_that_wait_for_them(server: FakeServer, endpoint: str) -> None:
     server.replies = [slow]
     model = predictd.RemoteModel("double", endpoint=endpoint, timeout_ms=60_000)

@@ -113,14 +113,19 @@ class Asking:
                 raise
             return self._routed(question, deadline).go_on_after(error)
 
-    def begin(self, question: Question, deadline: Deadline) -> RoutedCall:
+    def begin(self, question: Question, deadline: Deadline, *, is_alone: bool) -> RoutedCall:
         """Send a question without waiting for its answer: `finish` waits, `give_up` drops it.
+
+        Args:
+            question: What is asked.
+            deadline: Until when.
+            is_alone: Whether its caller has no other question under way.
 
         Raises:
             PredictdError: It can't be sent, and trying again would not help.
         """
         call = self._routed(question, deadline)
-        call.begin()
+        call.begin(is_alone=is_alone)
         return call
 
     def plan(self, key: Key, deadline: Deadline, *, is_fresh: bool = False) -> tuple[Plan, Limits]:

@@ -36,14 +36,17 @@ class RoutedCall:
         self._error: PredictdError | None = None
         self._may_wait = True
 
-    def begin(self) -> None:
+    def begin(self, *, is_alone: bool) -> None:
         """Send the request, at the first try only: `finish` goes on from a failure that isn't for good.
+
+        Args:
+            is_alone: Whether its caller holds no other call's connection: one that does must not wait for others to
+                give theirs back, as they might wait for its own.
 
         Raises:
             PredictdError: It can't be sent, and trying again would not help.
         """
-        # Its caller may hold other calls' connections: those would never come back while it waits for one.
-        self._may_wait = False
+        self._may_wait = is_alone
         try:
             self._send()
         except PredictdError as error:
@@ -53,6 +56,9 @@ class RoutedCall:
         except BaseException:
             self.give_up()
             raise
+        finally:
+            # From here on its caller may hold others.
+            self._may_wait = False
 
     def finish(self) -> tuple[PredictResponse, Plan]:
         """Wait for the answer, asking again where that helps; return it and the plan that reads it.

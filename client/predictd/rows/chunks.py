@@ -150,9 +150,9 @@ class _Sent:
 
     __slots__ = ("call", "chunk")
 
-    def __init__(self, asking: Asking, chunk: Chunk, timeout_ms: float | None) -> None:
+    def __init__(self, asking: Asking, chunk: Chunk, timeout_ms: float | None, *, is_alone: bool) -> None:
         self.chunk: Chunk = chunk
-        self.call: RoutedCall = asking.begin(chunk.question, asking.deadline(timeout_ms))
+        self.call: RoutedCall = asking.begin(chunk.question, asking.deadline(timeout_ms), is_alone=is_alone)
 
 
 def ask_all(
@@ -173,7 +173,7 @@ def ask_all(
         for chunk in chunks:
             while len(under_way) >= WINDOW:
                 yield _first_answer(under_way)
-            under_way.append(_Sent(asking, chunk, timeout_ms))
+            under_way.append(_Sent(asking, chunk, timeout_ms, is_alone=not under_way))
         while under_way:
             yield _first_answer(under_way)
     finally:

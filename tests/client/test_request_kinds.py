@@ -14,7 +14,13 @@ from predictd.prediction import Prediction, prediction_of
 from predictd.requests.catalogue import Plan
 from predictd.requests.request_frames import Question, answer_of, request_frames
 from predictd.requests.request_kinds import MAX_KINDS
-from predictd_proto.errors import LocalProtocolError, PredictdError, RemoteProtocolError, RequestTooLargeError
+from predictd_proto.errors import (
+    ConfigError,
+    LocalProtocolError,
+    PredictdError,
+    RemoteProtocolError,
+    RequestTooLargeError,
+)
 from predictd_proto.known_replies import KnownReply
 from predictd_proto.limits import DEFAULT_LIMITS, Limits
 from predictd_proto.messages import PredictResponse
@@ -107,7 +113,7 @@ def test_what_only_equals_a_known_text_or_number_is_refused_as_ever(field: dict[
     array = np.ones((1, 3), np.float32)
     made(known, Question("m", array, version=1), 1)
     made(known, Question("m", array, signature="s"), 1)
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises((ConfigError, LocalProtocolError)):
         request_frames(known, Question("m", array, **field), DEFAULT_LIMITS, 1 << 40, 1.0)
 
 
@@ -136,9 +142,9 @@ def test_an_answer_of_a_known_kind_reads_as_the_first_one_did(outputs: Any) -> N
     names = ("y",) if outputs == "y" else ("a", "b")
     first, second = read(reply(1, names)), read(reply(2, names))
     assert isinstance(second, KnownReply)
-    assert signature.reads(first)
-    assert signature.reads(second)
-    assert signature.reads(read(reply(3, names)))
+    assert signature.reads(first, None)
+    assert signature.reads(second, None)
+    assert signature.reads(read(reply(3, names)), None)
     predictions = [prediction_of(answer, signature) for answer in (first, second)]
     assert repr(predictions[0]) == repr(predictions[1])
     assert predictions[0].receipt == predictions[1].receipt
@@ -148,9 +154,9 @@ def test_an_answer_of_a_known_kind_reads_as_the_first_one_did(outputs: Any) -> N
 def test_an_answer_of_a_known_kind_is_still_compared_with_the_plan() -> None:
     read(reply(1))
     read(reply(1, version=4))
-    assert plan().reads(read(reply(2)))
-    assert not plan().reads(read(reply(2, version=4)))
-    assert not plan(outputs="z").reads(read(reply(2)))
+    assert plan().reads(read(reply(2)), None)
+    assert not plan().reads(read(reply(2, version=4)), None)
+    assert not plan(outputs="z").reads(read(reply(2)), None)
 
 
 @settings(deadline=None, max_examples=300)

@@ -16,7 +16,7 @@ from predictd.in_flight.channel import Channel
 from predictd.in_flight.driver import Driver
 from predictd.in_flight.fetches import Fetches
 from predictd.in_flight.outcomes import Outcomes
-from predictd.requests.catalogue import Plan, unexpected_outputs
+from predictd.requests.catalogue import Plan
 from predictd.requests.request_errors import lost, own_error, too_late
 from predictd.requests.request_frames import answer_of, request_frames
 from predictd.requests.stale_plans import MOST_REMAKES, asks_alike, ever_another, is_sure
@@ -24,6 +24,7 @@ from predictd_proto.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     PredictdError,
+    RemoteProtocolError,
     ServerUnavailableError,
     TensorMismatchError,
 )
@@ -197,7 +198,7 @@ class Line:
             return
         plan = pending.plan
         assert plan is not None, "an answer to a request without a plan"
-        if plan.reads(answer):
+        if plan.reads(answer, pending.question.rows):
             self._outcomes.answered(pending, answer, plan)
             return
         version = answer.receipt.version
@@ -249,10 +250,12 @@ class Line:
         self._outcomes.has_room(self)
 
     def _answer(self, pending: Pending, answer: PredictResponse, plan: Plan) -> None:
-        if plan.fits(answer.tensors):
-            self._outcomes.answered(pending, answer, plan)
+        try:
+            plan.check(answer, pending.question.rows)
+        except RemoteProtocolError as error:
+            self._outcomes.failed(pending, error.with_traceback(None))
         else:
-            self._outcomes.failed(pending, unexpected_outputs(plan, answer.tensors))
+            self._outcomes.answered(pending, answer, plan)
 
     def _planned(self, server_id: str, waiting: list[Pending], plan: Plan | None, error: BaseException | None) -> None:
         """Go on with requests that waited for a plan."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from predictd.connections.pool import Pool
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
-from predictd.requests.catalogue import Plan, unexpected_outputs
+from predictd.requests.catalogue import Plan
 from predictd.requests.link import Link
 from predictd.requests.request_errors import lost, too_late
 from predictd.requests.request_frames import Question, answer_of, request_frames
@@ -120,7 +120,7 @@ class Call:
             assert plan is not None, "finish without begin"
             if isinstance(answer, ErrorResponse):
                 self._refused(answer, may_remake=remakes < MOST_REMAKES)
-            elif plan.reads(answer):
+            elif plan.reads(answer, self._question.rows):
                 return answer, plan
             else:
                 reader = self._plan_for(answer, plan)
@@ -174,8 +174,7 @@ class Call:
             elif not asks_alike(plan, answered_by):
                 return None
             plan = answered_by
-        if not plan.fits(answer.tensors):
-            raise unexpected_outputs(plan, answer.tensors)
+        plan.check(answer, self._question.rows)
         return plan
 
     def _plan_of_version(self, version: int) -> Plan | None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from predictd.deadline import Deadline
 from predictd.requests.request_kinds import RequestKinds
+from predictd.requests.wrong_outputs import unexpected_names, wrong_outputs
 from predictd_proto.errors import (
     ModelLoadError,
     ModelNotFoundError,
     ModelNotReadyError,
     PredictdError,
-    RemoteProtocolError,
     SignatureNotFoundError,
     VersionNotFoundError,
 )
@@ -37,9 +37,10 @@ class Plan:
         spec: The signature.
         label: Both, for error texts.
         kinds: What was found out about requests for it.
+        is_row_wise: Whether each row of the outputs belongs to one of the inputs: the server merges rows of callers.
     """
 
-    __slots__ = ("_single_output", "kinds", "label", "metadata", "spec")
+    __slots__ = ("_single_output", "is_row_wise", "kinds", "label", "metadata", "spec")
 
     def __init__(self, metadata: ModelMetadata, spec: SignatureSpec) -> None:
         self.metadata: ModelMetadata = metadata
@@ -48,20 +49,47 @@ class Plan:
         self.label: str = f"model {metadata.name!r} version {metadata.version}"
         if spec.name != metadata.default_signature:
             self.label += f" signature {spec.name!r}"
+        # The batch sizes are the default signature's.
+        is_merged = bool(metadata.batch_sizes) and spec.name == metadata.default_signature
+        self.is_row_wise: bool = is_merged and all(item.shape[:1] == (None,) for item in spec.inputs)
         structure = spec.output_structure
         self._single_output = structure if isinstance(structure, str) else None
 
-    def reads(self, answer: PredictResponse) -> bool:
-        """Whether an answer is by this version and has the signature's outputs."""
+    def reads(self, answer: PredictResponse, rows: int | None) -> bool:
+        """Whether an answer is by this version and what its signature says.
+
+        Args:
+            answer: The server's.
+            rows: How many rows were sent; None where that says nothing of the outputs.
+        """
         if type(answer) is KnownReply:
             kind = answer.kind
-            if kind.resolved is self:
+            resolved = kind.resolved
+            if resolved is not None and resolved[0] is self and resolved[1] == rows:
                 return True
-            if kind.version != self.metadata.version or not self.fits(answer.tensors):
+            if kind.version != self.metadata.version or wrong_outputs(self, answer.tensors, rows) is not None:
                 return False
-            kind.resolved = self
+            kind.resolved = (self, rows)
             return True
-        return answer.receipt.version == self.metadata.version and self.fits(answer.tensors)
+        return answer.receipt.version == self.metadata.version and wrong_outputs(self, answer.tensors, rows) is None
+
+    def check(self, answer: PredictResponse, rows: int | None) -> None:
+        """Check an answer as far as this plan can tell: another version's by the names of its outputs only.
+
+        Args:
+            answer: The server's.
+            rows: As for `reads`.
+
+        Raises:
+            RemoteProtocolError: It is not what the signature says.
+        """
+        tensors = answer.tensors
+        if answer.receipt.version == self.metadata.version:
+            error = wrong_outputs(self, tensors, rows)
+        else:
+            error = None if self.fits(tensors) else unexpected_names(self, tensors)
+        if error is not None:
+            raise error
 
     def outputs_of(self, answer: PredictResponse) -> Any:
         """Return an answer's outputs, nested as the signature says, as arrays that own their memory."""
@@ -161,13 +189,6 @@ def unknown_model(models: Sequence[ModelMetadata], model: str) -> ModelNotFoundE
     """Return the error for a model that is not among these."""
     text = f"model {model!r} is not served here; served: {_listed(m.name for m in models)}"
     return ModelNotFoundError(text, {"model": model})
-
-
-def unexpected_outputs(plan: Plan, tensors: Sequence[Tensor]) -> RemoteProtocolError:
-    """Return the error for an answer with other tensors than the signature's outputs."""
-    expected, got = _listed(s.name for s in plan.spec.outputs), _listed(t.name for t in tensors)
-    text = f"{plan.label}: the server answered with outputs {got}; its metadata says {expected}"
-    return RemoteProtocolError(text)
 
 
 def _not_ready(versions: Sequence[ModelMetadata]) -> PredictdError:

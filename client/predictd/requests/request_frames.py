@@ -39,12 +39,13 @@ class Question:
         is_lenient: Keras' leniency in nesting and rank.
         is_matched: See `inputs`.
         caller: caller_class, traceparent and task_id, as they travel.
+        rows: How many rows were sent last, where the outputs have as many; else None.
 
     Raises:
         ConfigError: Model, version or signature is of the wrong kind.
     """
 
-    __slots__ = ("caller", "cast", "inputs", "is_lenient", "is_matched", "model", "signature", "version")
+    __slots__ = ("caller", "cast", "inputs", "is_lenient", "is_matched", "model", "rows", "signature", "version")
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Question:
         self.is_lenient: bool = is_lenient
         self.is_matched: bool = is_matched
         self.caller: tuple[str, str, str] = caller
+        self.rows: int | None = None
 
 
 def check_words(model: object, version: object, signature: object) -> None:
@@ -109,6 +111,7 @@ def request_frames(
         return [frame]
     tensors = _fitted(plan, question)
     _check_tensors(limits, tensors)
+    question.rows = tensors[0].shape[0] if plan.is_row_wise and tensors else None
     caller_class, traceparent, task_id = question.caller
     request = PredictRequest(
         id=request_id,

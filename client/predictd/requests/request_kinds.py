@@ -29,14 +29,16 @@ MAX_KINDS = 256
 class _Kind:
     """One of them: how an array becomes a request, and which limits that was checked against."""
 
-    __slots__ = ("cast_to", "joined", "limits", "rank", "rows")
+    __slots__ = ("cast_to", "joined", "limits", "rank", "rows", "rows_out")
 
-    def __init__(self, tensor: Tensor, joined: JoinedRequest, array: NDArray[Any], limits: Limits) -> None:
+    def __init__(self, tensor: Tensor, joined: JoinedRequest, question: Question, limits: Limits) -> None:
+        array = question.inputs
         dtype = NUMPY_DTYPES[tensor.dtype]
         self.cast_to = None if array.dtype == dtype else dtype
         self.joined = joined
         self.rank = len(tensor.shape)
         self.rows = tensor.shape[0] if tensor.shape else 0
+        self.rows_out = question.rows
         self.limits = limits
 
     def data(self, array: NDArray[Any]) -> bytes:
@@ -85,6 +87,7 @@ class RequestKinds:
             return None
         if kind is None or (limits is not kind.limits and not kind.is_allowed(limits)):
             return None
+        question.rows = kind.rows_out
         return kind.joined.frame(request_id, remaining_ms, kind.data(question.inputs))
 
     def remember(self, question: Question, request: PredictRequest, limits: Limits) -> None:
@@ -95,7 +98,7 @@ class RequestKinds:
         joined = joined_request(request)
         if joined is None:
             return
-        kind = _Kind(request.tensors[0], joined, question.inputs, limits)
+        kind = _Kind(request.tensors[0], joined, question, limits)
         if kind.data(question.inputs) != request.tensors[0].data:
             return
         if len(self._kinds) >= MAX_KINDS:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from predictd.requests.catalogue import Plan, unexpected_outputs
+from predictd.requests.catalogue import Plan
 from predictd.requests.request_frames import Question
+from predictd.requests.wrong_outputs import unexpected_names
 from predictd.rows.chunks import Chunk, ChunkSize, Pace, ask_all
 from predictd.rows.joined_outputs import Joined
 from predictd.rows.lazy_rows import LazyRows
@@ -118,7 +119,7 @@ class ManyRows:
             for answer, chunk in answers:
                 if not plan.fits(answer.tensors):
                     # Another version answered this chunk than the ones before.
-                    raise unexpected_outputs(plan, answer.tensors)
+                    raise unexpected_names(plan, answer.tensors)
                 joined.add(plan.in_order(answer.tensors), chunk.rows)
                 self._pace.heard(chunk.rows, answer)
                 bar.reach(chunk.steps)

@@ -20,7 +20,7 @@ from predictd.rows.lazy_rows import LazyRows, rows_of
 from predictd.rows.many_rows import ManyRows
 from predictd.rows.progress import ProgressBar
 from predictd.summary import in_order, summary_lines
-from predictd.wording import restated
+from predictd.wording import named, restated
 from predictd_proto.errors import (
     ConfigError,
     PredictdError,
@@ -94,6 +94,7 @@ class RemoteModel:
         if endpoint is not None and client is not None:
             text = "RemoteModel takes an endpoint or a client, not both"
             raise ConfigError(text)
+        _check_client(client)
         check_words(name, version, signature)
         self._name = name
         self._client = Client(endpoint) if client is None else client
@@ -298,6 +299,14 @@ class RemoteModel:
         asking = self._client.asking
         answer, plan = asking.ask(question, asking.deadline(self._timeout_ms))
         return plan.outputs_of(answer)
+
+
+def _check_client(client: object) -> None:
+    if client is None or isinstance(client, Client):
+        return
+    hint = f"; write endpoint={client!r}" if isinstance(client, str) else ""
+    text = f"client: expected a predictd.Client, got {named(client)}{hint}"
+    raise ConfigError(text)
 
 
 def _rebuild(

@@ -5,12 +5,30 @@ Owns the few phrases that several modules share. Any thread.
 
 from __future__ import annotations
 
+import reprlib
+from types import GeneratorType
+from typing import Any
+
+import numpy as np
+
 from predictd_proto.errors import PredictdError
 
 
 def seconds_text(milliseconds: float) -> str:
     """Return a duration as a person reads it."""
     return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"  # noqa: PLR2004
+
+
+def named(value: Any) -> str:
+    """Return what a caller handed in, where something else was expected: short, whatever it is."""
+    if isinstance(value, np.ndarray):
+        return "a numpy array"
+    if isinstance(value, GeneratorType):
+        return "a generator"
+    if value is None or isinstance(value, (str, bytes, int, float, complex, list, tuple, dict, set, frozenset)):
+        return reprlib.repr(value)
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind}"
 
 
 def restated(error: PredictdError, message: str) -> PredictdError:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from predictd.connections.connecting import read_message
 from predictd.requests.catalogue import Plan
 from predictd.requests.fitting import fit_inputs
 from predictd.requests.structure_match import match_inputs, match_names
-from predictd.wording import restated
+from predictd.wording import named, restated
 from predictd_proto.errors import ConfigError, RemoteProtocolError, RequestTooLargeError, TensorMismatchError
 from predictd_proto.frames import check_size, encode
 from predictd_proto.known_replies import KnownReplies
@@ -42,7 +44,7 @@ class Question:
         rows: How many rows were sent last, where the outputs have as many; else None.
 
     Raises:
-        ConfigError: Model, version or signature is of the wrong kind.
+        ConfigError: Model, version, signature or cast is of the wrong kind.
     """
 
     __slots__ = ("caller", "cast", "inputs", "is_lenient", "is_matched", "model", "rows", "signature", "version")
@@ -59,13 +61,13 @@ class Question:
         is_matched: bool = False,
         caller: tuple[str, str, str] = ("", "", ""),
     ) -> None:
-        if type(model) is not str or version is not None or signature is not None:
+        if type(model) is not str or not model or version is not None or signature is not None:
             check_words(model, version, signature)
         self.model: str = model
         self.inputs: Any = inputs
         self.version: int | str | None = version
         self.signature: str | None = signature
-        self.cast: bool = cast
+        self.cast: bool = cast if type(cast) is bool else _flag("cast", cast)  # type: ignore[redundant-expr]
         self.is_lenient: bool = is_lenient
         self.is_matched: bool = is_matched
         self.caller: tuple[str, str, str] = caller
@@ -78,15 +80,24 @@ def check_words(model: object, version: object, signature: object) -> None:
     Raises:
         ConfigError: One of them is of the wrong kind.
     """
-    if not isinstance(model, str):
-        text = f"model: expected a text, got {model!r}"
+    if not isinstance(model, str) or not model:
+        text = f"model: expected a name such as 'digits', got {named(model)}"
+        if model is not None and not isinstance(model, (str, bytes, int)):
+            text += "; the order is predict(model, inputs)"
     elif version is not None and not isinstance(version, (int, str)):
-        text = f"version: expected a whole number, a text or None, got {version!r}"
+        text = f"version: expected a whole number, a text or None, got {named(version)}"
     elif signature is not None and not isinstance(signature, str):
-        text = f"signature: expected a text or None, got {signature!r}"
+        text = f"signature: expected a text or None, got {named(signature)}"
     else:
         return
     raise ConfigError(text)
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        text = f"{name}: expected True or False, got {named(value)}"
+        raise ConfigError(text)
+    return bool(value)
 
 
 def request_frames(

@@ -19,6 +19,7 @@ from predictd.routing.failover import Failover
 from predictd.routing.retries import Retries
 from predictd.routing.routed_call import RoutedCall
 from predictd.routing.routes import Routes
+from predictd.wording import named
 from predictd_proto.endpoints import Endpoint, default_endpoints, parse_endpoints
 from predictd_proto.errors import ConfigError, PredictdError, RetryableError
 
@@ -68,7 +69,7 @@ class Asking:
         self.given: str | tuple[str, ...] | None = _as_given(endpoints)
         self.timeout_ms: float = check_timeout_ms("timeout_ms", timeout_ms)
         self.connect_timeout_ms: float = check_timeout_ms("connect_timeout_ms", connect_timeout_ms)
-        self.retries = retries
+        self.retries = _checked_retries(retries)
         self._routes: Routes | None = None if self.given is None else self._new_routes(parse_endpoints(self.given))
 
     @property
@@ -194,10 +195,20 @@ class Asking:
         return Routes(endpoints, connect_timeout_ms=self.connect_timeout_ms)
 
 
+def _checked_retries(retries: Any) -> Retries | None:
+    if retries is None or isinstance(retries, Retries):
+        return retries
+    hint = ""
+    if type(retries) is int:
+        hint = f"; write retries=Retries(resends={retries})" if retries > 0 else "; write retries=None for no retries"
+    text = f"retries: expected a predictd.Retries or None, got {named(retries)}{hint}"
+    raise ConfigError(text)
+
+
 def _as_given(endpoints: Any) -> str | tuple[str, ...] | None:
     if endpoints is None or isinstance(endpoints, str):
         return endpoints
     if isinstance(endpoints, Iterable):
         return tuple(endpoints)
-    text = f"endpoint: expected an endpoint or a sequence of them, got {endpoints!r}"
+    text = f"endpoint: expected an endpoint or a sequence of them, got {named(endpoints)}"
     raise ConfigError(text)

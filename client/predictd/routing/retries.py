@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from predictd.deadline import Deadline
+from predictd.deadline import MAX_TIMEOUT_MS, Deadline
 from predictd.routing.draws import draw
-from predictd.wording import restated, seconds_text
+from predictd.wording import named, restated, seconds_text
 from predictd_proto.errors import (
+    ConfigError,
     DeadlineExceededError,
     PredictdError,
     RetryableError,
@@ -36,11 +37,23 @@ class Retries:
         first_pause_ms: Longest pause before the first repetition; doubles with each one. Pauses are drawn evenly from
             zero up to that ("full jitter"), so that many callers don't come back at the same moment.
         most_pause_ms: Where the doubling ends. A server's own `retry_after_ms` is always waited for.
+
+    Raises:
+        ConfigError: One of them is no number, or below 0.
     """
 
     resends: int = 1
     first_pause_ms: float = 25.0
     most_pause_ms: float = 2_000.0
+
+    def __post_init__(self) -> None:
+        if type(self.resends) is not int or self.resends < 0:
+            text = f"resends: expected a whole number of at least 0, got {named(self.resends)}"
+            raise ConfigError(text)
+        for name, value in (("first_pause_ms", self.first_pause_ms), ("most_pause_ms", self.most_pause_ms)):
+            if type(value) not in {int, float} or not 0 <= value <= MAX_TIMEOUT_MS:
+                text = f"{name}: expected a number of milliseconds from 0 up to {MAX_TIMEOUT_MS}, got {named(value)}"
+                raise ConfigError(text)
 
     def pause_ms(self, error: PredictdError, repetition: int, draw: Callable[[], float]) -> float:
         """Return how long to wait before a repetition, in milliseconds.

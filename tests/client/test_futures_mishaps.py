@@ -126,7 +126,7 @@ def test_a_signal_in_a_submit_takes_no_place_with_it(
 
 
 def test_places_are_given_back_once_and_waited_for() -> None:
-    places = Places(2)
+    places: Places[str] = Places(2)
     assert places.take("a", 0)
     assert places.take("b", 0)
     assert not places.take("c", 0.001)

@@ -238,6 +238,11 @@ ERROR_CLASSES: dict[str, type[PredictdError]] = {
 }
 
 
+# Tracebacks, logs and trackers show the name that callers import it by.
+for _class in (*ERROR_CLASSES.values(), RetryableError):
+    _class.__module__ = "predictd"
+
+
 def error_from_code(code: str, message: str, detail: Mapping[str, Any] | None = None) -> PredictdError:
     """Return the error that a code on the wire stands for.
 

@@ -20,3 +20,8 @@ def test_an_error_survives_pickling(code: str) -> None:
 
 def test_every_error_is_public() -> None:
     assert {error.__name__ for error in ERROR_CLASSES.values()} <= set(predictd.__all__)
+
+
+def test_an_error_shows_by_the_name_that_callers_import() -> None:
+    assert repr(predictd.OverloadedError).startswith("<class 'predictd.")
+    assert {error.__module__ for error in (*ERROR_CLASSES.values(), predictd.RetryableError)} == {"predictd"}

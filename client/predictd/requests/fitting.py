@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from predictd.requests.structure_match import as_array, is_plain
-from predictd.wording import restated
+from predictd.wording import named, restated
 from predictd_proto.errors import ProtocolError, TensorMismatchError
 from predictd_proto.tensors import STRING, Tensor, TensorSpec, wire_dtype
 
@@ -56,7 +56,7 @@ def _fit(spec: TensorSpec, value: Any, *, cast: bool, is_lenient: bool) -> Tenso
     shape = array.shape
     expected = spec.shape
     if len(shape) != len(expected):
-        array = _with_rank(spec, array, is_lenient=is_lenient)
+        array = _with_rank(spec, array, value, is_lenient=is_lenient)
         shape = array.shape
     for length, wanted in zip(shape, expected, strict=True):
         if wanted is not None and length != wanted:
@@ -88,19 +88,38 @@ def adapt_rank(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _with_rank(spec: TensorSpec, array: NDArray[Any], *, is_lenient: bool) -> NDArray[Any]:
+def _with_rank(spec: TensorSpec, array: NDArray[Any], value: Any, *, is_lenient: bool) -> NDArray[Any]:
     if is_lenient:
         adapted = adapt_rank(spec, array)
         if adapted.ndim == len(spec.shape):
             return adapted
-    hint = ""
-    if array.ndim == len(spec.shape) - 1 and _fits(array.shape, spec.shape[1:]):
-        hint = ": one sample without the axis of its rows? pass x[None]"
-    elif not array.ndim:
-        hint = ": a single number has no rows"
+    if not array.ndim and array.dtype.kind not in "biufc":
+        text = f"input {spec.name!r}: expected {spec}, got {_no_array(value)}"
+        raise _mismatch(text, spec, array.dtype.name, array.shape)
+    hint = _rank_hint(spec, array)
     got = f"{array.dtype.name}{list(array.shape)}"
     text = f"input {spec.name!r}: expected {spec} (rank {len(spec.shape)}), got {got} (rank {array.ndim}){hint}"
     raise _mismatch(text, spec, array.dtype.name, array.shape)
+
+
+def _no_array(value: Any) -> str:
+    """Return in words what numpy made a single object of."""
+    if hasattr(value, "__next__"):
+        return f"{named(value)}: RemoteModel.predict and Client.map take those"
+    return named(value)
+
+
+def _rank_hint(spec: TensorSpec, array: NDArray[Any]) -> str:
+    if not array.ndim:
+        return ": a single number has no rows"
+    if array.shape == (0,):
+        axes = ", ".join("0" if axis is None else str(axis) for axis in spec.shape)
+        return f": nothing to tell a row's shape from; for no rows pass np.empty(({axes}), {spec.dtype!r})"
+    if array.ndim == len(spec.shape) - 1 and _fits(array.shape, spec.shape[1:]):
+        return ": one sample without the axis of its rows? pass x[None]"
+    if array.ndim == len(spec.shape) + 1 and _fits(array.shape[1:], spec.shape):
+        return f": {len(array)} arrays for one input? pass np.concatenate(x), or one after the other"
+    return ""
 
 
 def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:

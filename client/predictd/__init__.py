@@ -16,6 +16,7 @@ Importing opens nothing, nor does making a client or a model: both may be made a
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from predictd.client import Client
@@ -116,6 +117,9 @@ def _on_demand(name: str) -> Any:
             return version("predictd")
         except PackageNotFoundError:
             return "0+unknown"
+    if name == "testing":
+        # For tests only: as large as the rest.
+        return import_module("predictd.testing")
     text = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(text)
 
@@ -123,3 +127,7 @@ def _on_demand(name: str) -> Any:
 if not TYPE_CHECKING:
     # A type checker that sees this takes every misspelt name for one that is made on demand.
     __getattr__ = _on_demand
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, "testing", "__all__", "__doc__", "__file__", "__name__", "__path__", "__spec__"})

@@ -5,7 +5,7 @@ Owns `Prediction` and how it reads. Any thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from predictd_proto.messages import PredictResponse, Receipt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_USE_OUTPUTS = "a Prediction is the outputs and a receipt, and no array: use .outputs"
 
 UnmadeReceipt = tuple[ReplyKind, Fields]
 
@@ -49,6 +51,35 @@ class Prediction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Prediction, (self.outputs, self.receipt))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        # Without this numpy would take it for a single object, silently.
+        outputs = self.outputs
+        if not isinstance(outputs, np.ndarray):
+            text = f"a Prediction of several outputs is no array: use .outputs, {describe(outputs)}"
+            raise TypeError(text)
+        array = outputs if dtype is None else outputs.astype(dtype, copy=False)
+        return array.copy() if copy else array
+
+    def __bool__(self) -> bool:
+        return True
+
+    if not TYPE_CHECKING:
+        # Who takes it for an array is told. A type checker would take every misspelt name for one that is there.
+
+        def __len__(self) -> NoReturn:
+            raise TypeError(_USE_OUTPUTS)
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(_USE_OUTPUTS)
+
+        def __getitem__(self, _: object) -> NoReturn:
+            raise TypeError(_USE_OUTPUTS)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = f": use .outputs.{name}" if hasattr(np.ndarray, name) else ""
+            text = f"a Prediction has no attribute {name!r}{hint}"
+            raise AttributeError(text, name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<Prediction {describe(self.outputs)} by {self.receipt}>"

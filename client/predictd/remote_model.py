@@ -110,6 +110,13 @@ class RemoteModel:
         version = "" if self._version is None else f" version {self._version!r}"
         return f"<predictd.RemoteModel {self._name!r}{version} by {self._client!r}>"
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            hint = "" if name.startswith("_") else ": a served model only predicts"
+            text = f"a RemoteModel has no attribute {name!r}{hint}"
+            raise AttributeError(text, name=name, obj=self)
+
     def predict(
         self,
         x: Any,

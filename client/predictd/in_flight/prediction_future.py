@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from predictd.in_flight.pending import Pending
 from predictd.prediction import Prediction, prediction_of
@@ -52,6 +52,14 @@ class PredictionFuture(Future[Prediction]):
         self._dispatcher = dispatcher
         super().__init__()
         self.pending: Pending = Pending(question, deadline, self._land)
+
+    def __repr__(self) -> str:
+        # Without the lock that Future takes for it: whoever looks at one that hangs must not hang too.
+        return f"<predictd.PredictionFuture of model {self.pending.question.model!r}, {self._state.lower()}>"
+
+    def __await__(self) -> NoReturn:
+        text = "a future of Client.submit can't be awaited: use AsyncClient.predict, or asyncio.wrap_future(future)"
+        raise TypeError(text)
 
     def cancel(self) -> bool:
         """Give the request up; return whether there was no answer yet."""

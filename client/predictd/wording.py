@@ -5,6 +5,7 @@ Owns the few phrases that several modules share. Any thread.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from types import GeneratorType
 from typing import Any
@@ -17,6 +18,11 @@ from predictd_proto.errors import PredictdError
 def seconds_text(milliseconds: float) -> str:
     """Return a duration as a person reads it."""
     return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"  # noqa: PLR2004
+
+
+def without_wait(message: str) -> str:
+    """Return a text without the time that its one try took, for those that tell the time of all tries."""
+    return re.sub(r" within [\d.]+ m?s(?=: )", "", message)
 
 
 def named(value: Any) -> str:

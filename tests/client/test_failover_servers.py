@@ -222,7 +222,7 @@ def test_the_error_names_every_endpoint_with_its_reason(pair: list[str], folder:
         once(client)
     text = str(caught.value)
     assert text.startswith("2 endpoints failed: no predictd answered at ipc://")
-    assert f"at {pair[0]} within" in text
+    assert f"at {pair[0]}: " in text
     assert "no such socket file" in text
     assert f"{pair[1].removeprefix('ipc://')} is no socket: correct the endpoint" in text
     assert caught.value.detail["endpoints"] == dict.fromkeys(pair, "server_unavailable")

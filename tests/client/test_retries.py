@@ -89,6 +89,12 @@ def test_a_lost_server_is_waited_for() -> None:
     assert Attempts(LOST, GONE, GONE, ModelNotReadyError("loading")).run() == "answer"
 
 
+def test_the_time_of_one_try_is_left_out_where_that_of_all_is_told() -> None:
+    gone = ServerUnavailableError("no predictd answered at ipc:///d.sock within 13 ms: no such socket file")
+    with pytest.raises(ServerLostError, match=r"at ipc:///d\.sock: no such socket file \(given up after"):
+        Attempts(LOST, *[gone] * 200, timeout_ms=3000).run()
+
+
 def test_the_loss_is_told_when_the_server_does_not_come_back() -> None:
     with pytest.raises(ServerLostError, match=r"lost\. Since then: gone \(given up after"):
         Attempts(LOST, *[GONE] * 200, timeout_ms=3000).run()

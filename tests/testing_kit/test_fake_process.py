@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import predictd
-from predictd.testing import FakeModel, FakeProcess, new_endpoint
+from predictd.testing import FakeModel, FakeProcess, fake_server, new_endpoint
 from tests.client.fake_process import with_paths
 from tests.testing_kit.conftest import ROWS, double, doubling
 
@@ -89,6 +89,24 @@ def test_faults_and_counts_are_steered_from_here() -> None:
         with pytest.raises(predictd.ConfigError, match="no such switch"), process.fault("nonsense"):
             pass
         assert process.terminate() == 0
+
+
+def test_a_fault_is_on_from_the_line_that_switches_it_on() -> None:
+    with FakeProcess(doubling()) as process:
+        process.fault("refuse", error=predictd.OverloadedError("busy"), times=1)
+        with pytest.raises(predictd.OverloadedError):
+            CLIENT.predict("double", ROWS)
+        with pytest.raises(predictd.ConfigError, match="dye"):
+            process.fault("dye")
+
+
+def test_a_live_servers_endpoint_is_left_alone() -> None:
+    with FakeProcess(doubling(), endpoint=new_endpoint()) as live:
+        client = predictd.Client(live.endpoint, retries=None)
+        with pytest.raises(predictd.ConfigError, match="already"), fake_server(doubling(), endpoint=live.endpoint):
+            pass
+        assert client.predict("double", ROWS).outputs.tolist() == (ROWS * 2).tolist()
+        assert predictd.Client(live.endpoint, retries=None).models()
 
 
 def test_constants_and_zeros_travel_and_two_run_at_once() -> None:

@@ -16,7 +16,7 @@ from predictd.routing.draws import draw
 from predictd.routing.endpoint_errors import combined, is_not_served, was_refused_unsent
 from predictd.routing.retries import Retries, Tries
 from predictd.routing.routes import Routes
-from predictd.wording import restated, seconds_text
+from predictd.wording import restated, seconds_text, without_wait
 from predictd_proto.errors import (
     DeadlineExceededError,
     PredictdError,
@@ -160,7 +160,8 @@ class Failover:
         error = combined(self._errors)
         if self._rounds:
             waited = seconds_text(self._deadline.waited_ms)
-            error = restated(error, f"{error.message} (given up after {self._rounds + 1} rounds in {waited})")
+            text = f"{without_wait(error.message)} (given up after {self._rounds + 1} rounds in {waited})"
+            error = restated(error, text)
         if self._is_time_out(error):
             text = f"time-out while connecting; {error.message}"
             error = DeadlineExceededError(text, {**error.detail, "state": "connecting"})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from predictd.deadline import MAX_TIMEOUT_MS, Deadline
 from predictd.routing.draws import draw
-from predictd.wording import named, restated, seconds_text
+from predictd.wording import named, restated, seconds_text, without_wait
 from predictd_proto.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -115,5 +115,5 @@ def _is_worth_repeating(error: RetryableError, repetition: int) -> bool:
 def _final(error: PredictdError, losses: list[ServerLostError], repetition: int, deadline: Deadline) -> PredictdError:
     tried = f"given up after {repetition + 1} tries in {seconds_text(deadline.waited_ms)}"
     if losses and isinstance(error, ServerUnavailableError):
-        return restated(losses[-1], f"{losses[-1].message}. Since then: {error.message} ({tried})")
-    return restated(error, f"{error.message} ({tried})")
+        return restated(losses[-1], f"{losses[-1].message}. Since then: {without_wait(error.message)} ({tried})")
+    return restated(error, f"{without_wait(error.message)} ({tried})")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -173,9 +173,8 @@ class FakeProcess:
             raise AssertionError(text) from None
         self._gone()
 
-    @contextmanager
-    def fault(self, name: str, **arguments: Any) -> Iterator[None]:
-        """Switch a fault on for the length of a block.
+    def fault(self, name: str, **arguments: Any) -> AbstractContextManager[None]:
+        """Switch a fault on: from here on, or with `with` for the length of a block.
 
         Args:
             name: One of the methods of `Faults`, such as "delay" or "die"; that one kills the process (SIGKILL).
@@ -188,7 +187,10 @@ class FakeProcess:
             error = error_of(arguments["error"])
             arguments["error"] = (error.code, error.message, dict(error.detail))
         _, orders = self._running()
-        number = self._tell({"do": "switch", "with": {"name": name, **arguments}})
+        return self._until_left(orders, self._tell({"do": "switch", "with": {"name": name, **arguments}}))
+
+    @contextmanager
+    def _until_left(self, orders: Orders, number: int) -> Iterator[None]:
         try:
             yield
         finally:

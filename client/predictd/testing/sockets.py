@@ -1,8 +1,8 @@
 """Sockets for a fake: a thread that carries frames between real sockets and whoever answers them.
 
 Owns the two ROUTER sockets, their thread, and that they are wholly gone when the fake is. What may take its time is run
-by a thread beside it, so that handshakes never wait for it. The only module here that
-knows ZeroMQ. It waits in poll(2), as the client does, so that it works in processes that gevent or eventlet patched.
+by a thread beside it, so that handshakes never wait for it. The only module here that knows ZeroMQ. It waits in
+poll(2), as the client does, so that it works in processes that gevent or eventlet patched.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from itertools import count
 import zmq
 
 from predictd.connections.polling import new_poll
+from predictd.connections.probe import is_listening
+from predictd.deadline import Deadline
 from predictd.testing.answering import AnsweringThread
 from predictd.testing.bell import Bell
 from predictd.testing.presence import Presence
@@ -36,6 +38,9 @@ Held = list[tuple[float, int, "zmq.Socket[bytes]", "list[Buffer]"]]
 #: Longest single wait: whatever wake-up an event loop loses costs no more than this.
 _SLICE_MS = 100.0
 _PATIENCE_S = 60.0
+
+#: For a look at whether somebody listens there already.
+_LOOK_MS = 2_000
 
 #: What was answered before the end still leaves; a peer that reads nothing holds the end up no longer than this.
 _LINGER_MS = 500
@@ -73,8 +78,12 @@ class SocketThread:
         """Begin to listen; it does when this returns.
 
         Raises:
-            ConfigError: The endpoint can't be bound.
+            ConfigError: The endpoint can't be bound, or somebody answers there already: ZeroMQ would take a live
+                daemon's socket file over in silence, and remove it in the end.
         """
+        if is_listening(self._endpoint.data, Deadline(_LOOK_MS)):
+            text = f"a server listens at {self._endpoint} already; give this fake an endpoint of its own"
+            raise ConfigError(text)
         self._thread.start()
         self._presence.watch(self._follow)
         self._wait(lambda: bool(self._life))

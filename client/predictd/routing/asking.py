@@ -69,7 +69,7 @@ class Asking:
         self.given: str | tuple[str, ...] | None = _as_given(endpoints)
         self.timeout_ms: float = check_timeout_ms("timeout_ms", timeout_ms)
         self.connect_timeout_ms: float = check_timeout_ms("connect_timeout_ms", connect_timeout_ms)
-        self.retries = _checked_retries(retries)
+        self.retries: Retries | None = _checked_retries(retries)
         self._routes: Routes | None = None if self.given is None else self._new_routes(parse_endpoints(self.given))
 
     @property

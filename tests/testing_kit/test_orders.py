@@ -91,7 +91,7 @@ def test_a_fault_that_ends_while_it_is_stopped_is_off_when_it_goes_on(process: F
 
 def test_orders_to_a_dead_process_say_so(process: FakeProcess) -> None:
     process.kill()
-    for order in (process.request_count, process.reset, process.fault("drop").__enter__):
+    for order in (process.request_count, process.reset, lambda: process.fault("drop")):
         with pytest.raises(predictd.ConfigError, match=r"is gone \(exit code -9\); use restart\(\)"):
             order()
 

@@ -15,7 +15,7 @@ from predictd.requests.request_frames import Question, check_words
 from predictd.requests.structure_match import match_inputs
 from predictd.rows.chunks import Pace
 from predictd.rows.data_sources import batch_count, batches_of, is_stream
-from predictd.rows.keras_arguments import QUIET, check_callbacks, count_of, first_steps, is_small
+from predictd.rows.keras_arguments import QUIET, check_callbacks, count_of, first_steps, small_rows
 from predictd.rows.lazy_rows import LazyRows, rows_of
 from predictd.rows.many_rows import ManyRows
 from predictd.rows.progress import ProgressBar
@@ -159,9 +159,10 @@ class RemoteModel:
         """
         batch_size, steps = count_of("batch_size", batch_size), count_of("steps", steps)
         check_callbacks(callbacks)
-        if steps is None and verbose in QUIET and is_small(x, batch_size):
+        small = small_rows(x, batch_size) if steps is None and verbose in QUIET else None
+        if small is not None:
             try:
-                return self._ask(x)
+                return self._ask(small)
             except (RequestTooLargeError, TensorMismatchError):
                 pass  # a server with limits, or a model with batches, below anything usual: in parts, then
         is_version_given = isinstance(self._version, int)

@@ -314,3 +314,19 @@ def test_a_wrong_number_of_rows_back_is_a_fault_of_the_server(server: FakeServer
     with pytest.raises(predictd.RemoteProtocolError, match="100 rows were sent, the server answered 1"):
         model.predict(MANY, batch_size=100)
     assert len(server.wait_for(CancelRequest)) == 1
+
+
+def test_a_short_list_of_rows_is_one_request_and_nothing_else(server: FakeServer, endpoint: str) -> None:
+    model = predictd.RemoteModel("double", endpoint=endpoint)
+    for _ in range(3):
+        assert model.predict([[1.0, 2.0, 3.0, 4.0]]).tolist() == [[2.0, 4.0, 6.0, 8.0]]
+        assert model.predict([(1, 2, 3, 4)] * 2).tolist() == [[2.0, 4.0, 6.0, 8.0]] * 2
+    assert len(server.of(PredictRequest)) == 6
+    assert len(server.asked) == 2  # a handshake and the signature, once
+
+
+def test_a_list_of_one_list_for_each_input_is_no_list_of_rows(server: FakeServer, endpoint: str) -> None:
+    model = predictd.RemoteModel("pair", endpoint=endpoint)
+    given = [[[1.0, 2.0, 3.0, 4.0]], [[5, 6]]]
+    assert model.predict(given)["sum"].tolist() == [10.0]
+    assert model.predict([[[1.0] * 4] * 2, [[5] * 2] * 2])["rest"][0].tolist() == [[10, 10]] * 2

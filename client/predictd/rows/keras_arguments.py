@@ -70,8 +70,25 @@ def first_steps(
     return [first_rows(array, steps * per_step) for array in arrays], per_step
 
 
-def is_small(x: Any, batch_size: int | None) -> bool:
-    """Whether x is an array that goes as one request at any usual server."""
+def small_rows(x: Any, batch_size: int | None) -> NDArray[Any] | None:
+    """Return x as an array where it goes as one request at any usual server: a small array, or a short list of rows."""
+    if type(x) is list:
+        x = _as_array(x)
     if type(x) is not np.ndarray or not x.ndim or x.nbytes > _SMALL_BYTES:
-        return False
-    return len(x) <= (KERAS_BATCH_SIZE if batch_size is None else min(batch_size, KERAS_BATCH_SIZE))
+        return None
+    is_short = len(x) <= (KERAS_BATCH_SIZE if batch_size is None else min(batch_size, KERAS_BATCH_SIZE))
+    return x if is_short else None
+
+
+def _as_array(rows: list[Any]) -> Any:
+    """Return rows of numbers as an array; what is no short list of them as it is.
+
+    A model of several inputs takes a list of one for each: it refuses an array, and is asked in parts then.
+    """
+    if not 0 < len(rows) <= KERAS_BATCH_SIZE or type(rows[0]) not in {list, tuple} or len(rows[0]) > _SMALL_BYTES:
+        return rows
+    try:
+        array = np.asarray(rows)
+    except ValueError:  # of different lengths
+        return rows
+    return array if array.dtype.kind in "biuf" else rows

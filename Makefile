@@ -62,7 +62,7 @@ test: test-here test-pythons ## Every test, then proto and client on each Python
 
 .PHONY: test-here
 test-here: $(DEV_READY) ## Every test on .venv's Python; ARGS='-k name -x' goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python scripts/run_tests.py $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(DEV_READY) ## The tests that start no process: seconds

@@ -173,14 +173,6 @@ def test_futures_come_while_others_run(runs: Any, server: FakeServer) -> None:
     runs(SUBMIT + "before = ticks; assert submits(); assert ticks > before + 10, ticks")
 
 
-@pytest.mark.parametrize("runs", ["gevent"], indirect=True)
-def test_futures_come_from_a_client_that_gave_some_before_the_patch(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not with eventlet: what a thread from before the patch completes wakes none of its greenlets."""
-    first, patch = PROLOGUE.split("if sys.argv[2]", 1)
-    monkeypatch.setitem(globals(), "PROLOGUE", f"{first}{SUBMIT}assert submits()\nif sys.argv[2]{patch}")
-    runs("assert submits() and works()")
-
-
 def test_a_time_out_of_the_library_cancels_and_leaves_the_client_usable(runs: Any, server: FakeServer) -> None:
     server.replies = [usual, silent, usual]
     runs(

@@ -1,6 +1,7 @@
 """Future calls: `submit` and `map`, the calls of a client that don't wait for each answer.
 
-Owns which dispatcher takes them: one for each process, made at first use. Any thread.
+Owns which dispatcher takes them: one for each process, made at first use, and another where gevent or eventlet has made
+threads into greenlets since: those can't wait for a thread of the system. Any thread.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from predictd.in_flight.windows import DEFAULT_WINDOW, check_count
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from predictd.in_flight.dispatcher import Dispatcher
     from predictd.prediction import Prediction
     from predictd.routing.asking import Asking
+
+    ThreadKind = Callable[[], int]
 
 
 class FutureCalls:
@@ -42,14 +45,14 @@ class FutureCalls:
     def __init__(self, asking: Asking, *, max_in_flight: int) -> None:
         self.asking = asking
         self.max_in_flight: int = check_count("max_in_flight", max_in_flight)
-        self._dispatchers: dict[Process, Dispatcher] = {}
+        self._dispatchers: dict[tuple[Process, ThreadKind], Dispatcher] = {}
         self._locks: dict[Process, AbstractContextManager[object]] = {}
 
     def __del__(self) -> None:
         if sys.is_finalizing():
             return  # its thread stands still already, perhaps with the lock that ending it takes
         # The threads don't hold on to the client: what was submitted is finished, and then they end.
-        for process, dispatcher in getattr(self, "_dispatchers", {}).items():
+        for (process, _), dispatcher in getattr(self, "_dispatchers", {}).items():
             if process is this_process():
                 dispatcher.end()
             else:
@@ -183,24 +186,27 @@ class FutureCalls:
     def close(self) -> None:
         """Wait until all that was submitted is done, end the background thread, and close the idle connections."""
         with self._lock():
-            dispatcher = self._dispatchers.pop(this_process(), None)
-        if dispatcher is not None:
+            here = [key for key in self._dispatchers if key[0] is this_process()]
+            dispatchers = [self._dispatchers.pop(key) for key in here]
+        for dispatcher in dispatchers:
             dispatcher.close()
         self.asking.close()
 
     def _dispatcher(self) -> Dispatcher:
-        dispatcher = self._dispatchers.get(this_process())
+        # What both libraries replace: the identity of threads.
+        key = this_process(), threading.get_ident
+        dispatcher = self._dispatchers.get(key)
         if dispatcher is not None and not dispatcher.is_ending:
             return dispatcher
         # Not at import: what futures need takes as long to import as the whole of this package.
         from predictd.in_flight.dispatcher import Dispatcher
 
         with self._lock():
-            dispatcher = self._dispatchers.get(this_process())
+            dispatcher = self._dispatchers.get(key)
             if dispatcher is None or dispatcher.is_ending:
                 asking = self.asking
                 dispatcher = Dispatcher(asking.routes, retries=asking.retries, max_in_flight=self.max_in_flight)
-                self._dispatchers[this_process()] = dispatcher
+                self._dispatchers[key] = dispatcher
         return dispatcher
 
     def _lock(self) -> AbstractContextManager[object]:

@@ -73,6 +73,7 @@ def test_leaving_cancels_what_is_in_flight_and_waits_for_no_input(server: FakeSe
             await asyncio.Event().wait()
 
         async with predictd.AsyncClient(endpoint) as client:
+            before = asyncio.all_tasks()
             answers = client.map("double", source(), window=8)
             assert (await anext(answers)).outputs[0, 0] == 0
             following = asyncio.ensure_future(_next(answers))
@@ -82,7 +83,7 @@ def test_leaving_cancels_what_is_in_flight_and_waits_for_no_input(server: FakeSe
             with pytest.raises(asyncio.CancelledError):
                 await following
             await until(lambda: len(server.of(CancelRequest)) == 2)
-            assert len(asyncio.all_tasks()) == 2
+            assert asyncio.all_tasks() == before
 
     run(main())
 

@@ -173,6 +173,24 @@ def test_futures_come_while_others_run(runs: Any, server: FakeServer) -> None:
     runs(SUBMIT + "before = ticks; assert submits(); assert ticks > before + 10, ticks")
 
 
+def test_futures_come_from_a_client_that_gave_some_before_the_patch(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, patch = PROLOGUE.split("if sys.argv[2]", 1)
+    monkeypatch.setitem(globals(), "PROLOGUE", f"{first}{SUBMIT}assert submits()\nif sys.argv[2]{patch}")
+    runs("assert submits() and works(); client.close(); assert submits()")
+
+
+@pytest.mark.parametrize("runs", ["gevent"], indirect=True)
+def test_a_future_in_flight_during_the_patch_is_completed_after_it(
+    runs: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with eventlet: it makes locks that threads of the system hold and wait for into its own."""
+    server.replies = [usual, after(2.0), usual]
+    first, patch = PROLOGUE.split("if sys.argv[2]", 1)
+    early = 'early = client.submit("double", rows)\n'
+    monkeypatch.setitem(globals(), "PROLOGUE", f"{first}{early}if sys.argv[2]{patch}")
+    runs("assert (early.result(20).outputs == 2).all() and works(); client.close()")
+
+
 def test_a_time_out_of_the_library_cancels_and_leaves_the_client_usable(runs: Any, server: FakeServer) -> None:
     server.replies = [usual, silent, usual]
     runs(

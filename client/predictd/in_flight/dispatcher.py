@@ -2,8 +2,9 @@
 
 Owns that thread, its inbox and the pipe that wakes it. It is made at the first `submit` in a process, serves that
 process only, and ends when its client is closed or collected and all that was submitted is done; what a program's end
-waits for is `exit_wait.py`'s. It waits in poll or select as they are at that moment, so that gevent and eventlet may
-have turned the thread into a greenlet. No event loop: other greenlets would seem to run inside it.
+waits for is `exit_wait.py`'s. It is of the kind that threads are when it is made: after gevent's or eventlet's patch a
+greenlet, before it one of the system's, which stays that and serves what was submitted until then. No event loop: other
+greenlets would seem to run inside it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from predictd.connections.polling import new_poll
+from predictd.connections.polling import Poll, current_kind
 from predictd.connections.transport import SLICE_MS
 from predictd.in_flight.background import NO_THREAD, BackgroundThread, no_thread
 from predictd.in_flight.exchange import Exchange
@@ -75,12 +76,13 @@ class Dispatcher:
         self._is_over = False
         self._is_rung = False
         self._pipe: tuple[int, int] | None = None
-        self._poll = new_poll()
+        self._poll = Poll(kind=current_kind())
+        self._get_ident = threading.get_ident  # a patch replaces it, and then knows the thread by another number
 
     @property
     def is_here(self) -> bool:
         """Whether this is its thread."""
-        return self._ident == threading.get_ident()
+        return self._ident == self._get_ident()
 
     def submit(self, question: Question, deadline: Deadline) -> PredictionFuture | None:
         """Send a question; return its future, or None where this dispatcher is ending.
@@ -227,7 +229,7 @@ class Dispatcher:
             self._is_asleep = False
 
     def _run(self) -> None:
-        self._ident = threading.get_ident()
+        self._ident = self._get_ident()
         fault: BaseException | None = None
         try:
             while not self._has_ended():

@@ -76,7 +76,7 @@ def _parsed(name: str, text: str) -> Any:
 def _serve(settings: Settings) -> int:
     # Imported here: `predictd serve --help` and a mistyped flag need neither zmq nor the models' files.
     from predictd_server.daemon import Daemon
-    from predictd_server.model_files import find_models
+    from predictd_server.models.files import find_models
 
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s predictd: %(message)s", stream=sys.stderr

@@ -12,7 +12,7 @@ from predictd_proto.limits import Limits
 from predictd_proto.messages import Hello, Welcome
 from predictd_proto.status import DRAINING, READY, STARTING
 from predictd_proto.version import choose_version
-from predictd_server.registry import LOADING, Registry
+from predictd_server.models.registry import LOADING, Registry
 
 
 @dataclass(frozen=True, slots=True)

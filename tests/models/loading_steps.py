@@ -10,7 +10,7 @@ import numpy as np
 
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.structures import fill_structure, leaf_names
-from predictd_server.model_files import find_models
+from predictd_server.models.files import find_models
 from predictd_server.runner import LoadedModel, LoadedSignature
 
 LADDER = (1, 2, 4, 8, 16, 32, 64)

@@ -21,7 +21,7 @@ configure(RuntimeSettings())
 import keras, numpy as np, tensorflow as tf
 from predictd_server.tensorflow.loading import load_model
 from predictd_server.tensorflow.reclaim import reclaim_memory
-from predictd_server.model_files import find_models
+from predictd_server.models.files import find_models
 small, large, way = sys.argv[1:]
 
 def load(path):

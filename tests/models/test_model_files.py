@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from predictd_proto.errors import ConfigError, ModelLoadError
-from predictd_server.model_files import ModelFormat, digest_of, find_models
+from predictd_server.models.files import ModelFormat, digest_of, find_models
 
 
 def keras_file(path: Path) -> Path:

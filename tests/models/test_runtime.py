@@ -101,7 +101,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
     code = """
 import predictd_server.tensorflow.warmup, predictd_server.tensorflow.probe, predictd_server.tensorflow.processors
 import predictd_server.tensorflow.agreement, predictd_server.tensorflow.load_failure, predictd_server.runner
-import predictd_server.model_files
+import predictd_server.models.files
 print(sorted({"tensorflow", "keras", "h5py"} & set(sys.modules)))
 """
     assert run(code).stdout.strip() == "[]"

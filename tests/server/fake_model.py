@@ -19,7 +19,7 @@ from predictd_server.counters import Counters
 from predictd_server.execution import execute
 from predictd_server.greeting import Greeting
 from predictd_server.ladder import batch_ladder
-from predictd_server.registry import Registry, ServedModel
+from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.served import ServedSignature, is_mergeable
 
 POISON = 666.0

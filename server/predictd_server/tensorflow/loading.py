@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from predictd_proto.errors import ModelLoadError
-from predictd_server.model_files import ModelFile, ModelFormat, digest_of
+from predictd_server.models.files import ModelFile, ModelFormat, digest_of
 from predictd_server.runner import LoadedModel, LoadedSignature
 from predictd_server.tensorflow.agreement import Tolerance, find_difference
 from predictd_server.tensorflow.function_runner import FunctionRunner

@@ -16,8 +16,8 @@ from predictd_proto.errors import ModelLoadError, PredictdError
 from predictd_proto.facts import safe_text
 from predictd_proto.metadata import ModelMetadata
 from predictd_server.ladder import within_bytes
-from predictd_server.model_files import ModelFile
-from predictd_server.registry import FAILED, LOADING, READY, Registry, ServedModel
+from predictd_server.models.files import ModelFile
+from predictd_server.models.registry import FAILED, LOADING, READY, Registry, ServedModel
 from predictd_server.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
 from predictd_server.status_report import resident_bytes

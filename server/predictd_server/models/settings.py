@@ -1,0 +1,72 @@
+"""One model's settings: where it comes from, which versions are served and labelled, and how requests for it are run.
+
+Owns the record. Where its values come from is `settings_sources.py`'s; what they do is their users'. Frozen; any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Every version there is.
+ALL_VERSIONS = "all"
+
+#: What becomes of a request whose free axes have a length that none of `lengths` is.
+PAD, SERVE, REJECT = "pad", "serve", "reject"
+
+#: What becomes of a file that carries code, or that a loader may run code for (`.h5`, Lambda layers, custom objects).
+REFUSE, WARN, ALLOW = "refuse", "warn", "allow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """What is set for one model.
+
+    Attributes:
+        name: What clients call it.
+        path: Its file, its directory, or the directory of its numbered versions; absolute.
+        versions: Which are served: the newest so many (an int), `ALL_VERSIONS`, or exactly these (a tuple).
+        default_version: What a request gets that names none: a version or a label; None for the newest that is ready.
+        labels: Versions by label.
+        max_batch_size: Most rows in one run; None for the server's.
+        batch_timeout_ms: Batch window in milliseconds; None for the server's.
+        max_queue_rows: Rows of this model that may wait; None for no bound of its own.
+        weight: Its share of the engine's time against the other models', while all want it.
+        lengths: The lengths to which free axes other than the rows' are padded, ascending; empty for none.
+        unseen_lengths: `PAD` (to the next of `lengths`; longer ones are refused), `SERVE` as it is, or `REJECT`.
+        pad_value: What padding is filled with (strings: the empty one).
+        cache_bytes: How much of its answers is kept for requests that come again; 0 for none.
+        signature: The signature that a request gets that names none; None for the file's own default.
+        tags: A SavedModel's tags; empty for "serve".
+        inputs: A frozen graph's inputs: the caller's names for its tensors; empty: every placeholder.
+        outputs: Its outputs, likewise; empty: every tensor that nothing else uses.
+        modules: Python modules to import before it is loaded: they register its custom objects.
+        unsafe: What becomes of a file that may run code when it is loaded: `REFUSE`, `WARN` or `ALLOW`.
+        digests: The only digests ("sha256:...") that may be loaded; empty for any.
+        max_bytes: The largest file or directory that is loaded, in bytes; None for any.
+        tolerance: How far its answers may be from the golden ones beside it, relative to the largest of a tensor.
+    """
+
+    name: str
+    path: Path
+    versions: int | str | tuple[int, ...] = 1
+    default_version: int | str | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
+    max_batch_size: int | None = None
+    batch_timeout_ms: float | None = None
+    max_queue_rows: int | None = None
+    weight: float = 1.0
+    lengths: tuple[int, ...] = ()
+    unseen_lengths: str = SERVE
+    pad_value: float = 0.0
+    cache_bytes: int = 0
+    signature: str | None = None
+    tags: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    unsafe: str = WARN
+    digests: tuple[str, ...] = ()
+    max_bytes: int | None = None
+    tolerance: float = 1e-4

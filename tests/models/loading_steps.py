@@ -11,17 +11,18 @@ import numpy as np
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.structures import fill_structure, leaf_names
 from predictd_server.models.files import find_models
+from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import LoadedModel, LoadedSignature
 
 LADDER = (1, 2, 4, 8, 16, 32, 64)
 
 
-def load(path: Path, ladder: Sequence[int] = LADDER, **options: Any) -> LoadedModel:
-    """Load the one model at a path, as the daemon does."""
+def load(path: Path, ladder: Sequence[int] = LADDER, **settings: Any) -> LoadedModel:
+    """Load the one model at a path, as the daemon does, with fields of `ModelSettings`."""
     from predictd_server.tensorflow.loading import load_model
 
     [file] = find_models([str(path)])
-    return load_model(file, ladder, **options)
+    return load_model(file, ModelSettings(name=file.name, path=file.path, **settings), ladder)
 
 
 def default(model: LoadedModel) -> LoadedSignature:

@@ -18,6 +18,7 @@ from predictd_proto.metadata import ModelMetadata
 from predictd_server.ladder import within_bytes
 from predictd_server.models.files import ModelFile
 from predictd_server.models.registry import FAILED, LOADING, READY, Registry, ServedModel
+from predictd_server.models.settings import ModelSettings
 from predictd_server.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
 from predictd_server.status_report import resident_bytes
@@ -95,7 +96,7 @@ class Loader:
         from predictd_server.tensorflow.warmup import warm_up
 
         before_bytes, started = resident_bytes(), monotonic()
-        loaded = load_model(file, self._settings.ladder)
+        loaded = load_model(file, ModelSettings(name=file.name, path=file.path), self._settings.ladder)
         loaded_at = monotonic()
         signatures = self._signatures(file, loaded)
         for signature in signatures.values():

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from predictd_proto.errors import ModelLoadError
 from predictd_server.models.files import ModelFile, ModelFormat, digest_of
+from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import LoadedModel, LoadedSignature
 from predictd_server.tensorflow.agreement import Tolerance, find_difference
 from predictd_server.tensorflow.function_runner import FunctionRunner
@@ -26,7 +27,10 @@ DEFAULT_LADDER = (1, 64)
 
 
 def load_model(
-    file: ModelFile, ladder: Sequence[int] = DEFAULT_LADDER, constant_limit_bytes: int = CONSTANT_LIMIT_BYTES
+    file: ModelFile,
+    settings: ModelSettings,
+    ladder: Sequence[int] = DEFAULT_LADDER,
+    constant_limit_bytes: int = CONSTANT_LIMIT_BYTES,
 ) -> LoadedModel:
     """Load a model and choose the fastest right way to run each of its signatures.
 
@@ -34,6 +38,7 @@ def load_model(
 
     Args:
         file: What to load.
+        settings: How: tags, signature, custom modules, and what becomes of code.
         ladder: The batch sizes it will be run with, ascending; candidates are timed at the smallest and the largest.
         constant_limit_bytes: How many bytes of weights may become constants of the graph, which is faster and takes
             several times their size.

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from predictd_proto.checks import check_int, check_numbers, check_text, check_texts, check_tuple
+from predictd_proto.checks import (
+    check_bool,
+    check_int,
+    check_ints,
+    check_numbers,
+    check_text,
+    check_texts,
+    check_tuple,
+    refuse,
+)
 from predictd_proto.errors import LocalProtocolError
 from predictd_proto.limits import MAX_LIST_ITEMS
 from predictd_proto.structures import Structure, check_structure, leaf_names
@@ -18,7 +27,7 @@ _MAX_LONG_TEXT = 4096
 _MAX_ERROR_TEXT = 8192
 _MAX_INT = (1 << 63) - 1
 _MAX_SHOWN = 64
-_TEXTS = ("state", "default_signature", "digest", "source", "runner")
+_TEXTS = ("state", "default_signature", "digest", "source", "format", "runner", "gate")
 _DURATIONS = ("load_ms", "warmup_ms")
 
 
@@ -72,18 +81,25 @@ class ModelMetadata:
     Attributes:
         name: The model's name.
         version: Its version; higher is newer.
-        state: "loading", "ready", "failed" or "unloading".
+        state: "available" (there, and not loaded), "loading", "ready", "unloading" or "failed".
         labels: Labels that point at this version.
+        is_default: A request that names no version is answered by this one.
         signatures: What can be asked of it; empty until it is loaded.
         default_signature: The signature used when a request names none.
         batch_sizes: Allowed batch sizes in rows, ascending; each was traced and warmed. Empty: rows are not merged.
         digest: "sha256:..." of its file or directory.
         source: The file's or directory's name.
-        runner: How the graph is run ("session", "session-v1", "concrete-function").
+        format: How it is stored ("keras", "h5", "saved_model", "frozen_graph").
+        runner: How the default signature is run ("session", "session-v1", "concrete-function").
+        runners: How each of `signatures` is run, in their order.
         load_ms: Time taken by loading and tracing.
         warmup_ms: Time taken by running every allowed batch size.
+        traces: How many graphs were traced for it, all of them before it was ready.
         parameters: Number of weights; None when unknown.
         memory_bytes: Growth of the process's memory during the load; None when unknown.
+        weight_bytes: Size of the weights alone; None when unknown.
+        gate: What the comparison with its golden samples gave; empty when there are none.
+        notes: What an operator should know about the way it is served.
         error: Why the load failed; empty otherwise.
     """
 
@@ -91,34 +107,45 @@ class ModelMetadata:
     version: int
     state: str
     labels: tuple[str, ...] = ()
+    is_default: bool = False
     signatures: tuple[SignatureSpec, ...] = ()
     default_signature: str = ""
     batch_sizes: tuple[int, ...] = ()
     digest: str = ""
     source: str = ""
+    format: str = ""
     runner: str = ""
+    runners: tuple[str, ...] = ()
     load_ms: float = 0.0
     warmup_ms: float = 0.0
+    traces: int = 0
     parameters: int | None = None
     memory_bytes: int | None = None
+    weight_bytes: int | None = None
+    gate: str = ""
+    notes: tuple[str, ...] = ()
     error: str = ""
 
     def __post_init__(self) -> None:
         check_text("name", self.name, _MAX_TEXT)
-        texts = (self.state, self.default_signature, self.digest, self.source, self.runner)
+        texts = (self.state, self.default_signature, self.digest, self.source, self.format, self.runner, self.gate)
         check_texts(_TEXTS, texts, _MAX_LONG_TEXT)
         check_text("error", self.error, _MAX_ERROR_TEXT)
-        check_int("version", self.version, 0, _MAX_INT)
-        check_tuple("labels", self.labels, str, MAX_LIST_ITEMS)
-        for label in self.labels:
-            check_text("labels", label, _MAX_TEXT)
+        check_ints(("version", "traces"), (self.version, self.traces), 0, _MAX_INT)
+        check_bool("is_default", self.is_default)
+        _check_list("labels", self.labels, _MAX_TEXT)
+        _check_list("runners", self.runners, _MAX_TEXT)
+        _check_list("notes", self.notes, _MAX_LONG_TEXT)
         check_tuple("signatures", self.signatures, SignatureSpec, MAX_LIST_ITEMS)
+        if len(self.runners) not in (0, len(self.signatures)):
+            refuse("runners", f"none, or one for each of {len(self.signatures)} signatures", self.runners)
         check_tuple("batch_sizes", self.batch_sizes, int, MAX_LIST_ITEMS)
         for size in self.batch_sizes:
             check_int("batch_sizes", size, 1, _MAX_INT)
         check_numbers(_DURATIONS, (self.load_ms, self.warmup_ms))
-        if self.parameters is not None:
-            check_int("parameters", self.parameters, 0, _MAX_INT)
+        for name, count in (("parameters", self.parameters), ("weight_bytes", self.weight_bytes)):
+            if count is not None:
+                check_int(name, count, 0, _MAX_INT)
         if self.memory_bytes is not None:
             # Memory may shrink during a load, when another model's was freed meanwhile.
             check_int("memory_bytes", self.memory_bytes, -_MAX_INT, _MAX_INT)
@@ -136,6 +163,12 @@ class ModelMetadata:
         """
         wanted = self.default_signature if name is None else name
         return next((spec for spec in self.signatures if spec.name == wanted), None)
+
+
+def _check_list(name: str, texts: tuple[str, ...], most: int) -> None:
+    check_tuple(name, texts, str, MAX_LIST_ITEMS)
+    for text in texts:
+        check_text(name, text, most)
 
 
 def _listed(names: list[str]) -> str:

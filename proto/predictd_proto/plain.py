@@ -39,6 +39,8 @@ _TUPLES = frozenset(
         (Welcome, "models"),
         (ModelMetadata, "labels"),
         (ModelMetadata, "batch_sizes"),
+        (ModelMetadata, "runners"),
+        (ModelMetadata, "notes"),
         (TensorSpec, "shape"),
     )
 )

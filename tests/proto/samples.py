@@ -42,16 +42,23 @@ MODEL = ModelMetadata(
     version=3,
     state="ready",
     labels=("stable",),
+    is_default=True,
     signatures=(SIGNATURE,),
     default_signature="serving_default",
     batch_sizes=(1, 8, 64),
     digest="sha256:9f86d081",
     source="digits.keras",
+    format="keras",
     runner="session",
+    runners=("session",),
     load_ms=812.5,
     warmup_ms=40.25,
+    traces=1,
     parameters=9610,
     memory_bytes=1048576,
+    weight_bytes=38440,
+    gate="passed",
+    notes=("slow",),
 )
 
 RECEIPT = Receipt(

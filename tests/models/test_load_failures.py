@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from predictd_proto.errors import ModelLoadError
-from predictd_server.tensorflow.load_failure import load_failure
+from predictd_server.models.load_failure import load_failure
 from tests.models import keras_zoo
 from tests.models.loading_steps import load, saved
 

@@ -20,7 +20,7 @@ from predictd_server.tensorflow.runtime import RuntimeSettings, configure
 configure(RuntimeSettings())
 import keras, numpy as np, tensorflow as tf
 from predictd_server.tensorflow.loading import load_model
-from predictd_server.tensorflow.reclaim import reclaim_memory
+from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.files import find_models
 from predictd_server.models.settings import ModelSettings
 small, large, way = sys.argv[1:]

@@ -10,10 +10,10 @@ import pytest
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
-from predictd_server.tensorflow.agreement import Tolerance, find_difference
-from predictd_server.tensorflow.probe import Fill, find_probe, row_bytes
-from predictd_server.tensorflow.timing import MOST_RUNS, run_durations_s
-from predictd_server.tensorflow.warmup import warm_up
+from predictd_server.trials.agreement import Tolerance, find_difference
+from predictd_server.trials.probe import Fill, find_probe, row_bytes
+from predictd_server.trials.timing import MOST_RUNS, run_durations_s
+from predictd_server.trials.warmup import warm_up
 
 DTYPES = ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64", "complex64", "string")
 

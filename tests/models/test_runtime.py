@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from predictd_server.tensorflow.processors import usable_processors
+from predictd_server.processors import usable_processors
 from predictd_server.tensorflow.stderr_filter import filtered_stderr, is_noise
 
 PRELUDE = """
@@ -99,8 +99,8 @@ except ConfigError as error:
 
 def test_importing_the_package_imports_no_tensorflow() -> None:
     code = """
-import predictd_server.tensorflow.warmup, predictd_server.tensorflow.probe, predictd_server.tensorflow.processors
-import predictd_server.tensorflow.agreement, predictd_server.tensorflow.load_failure, predictd_server.runner
+import predictd_server.trials.warmup, predictd_server.trials.probe, predictd_server.processors
+import predictd_server.trials.agreement, predictd_server.models.load_failure, predictd_server.runner
 import predictd_server.models.files
 print(sorted({"tensorflow", "keras", "h5py"} & set(sys.modules)))
 """

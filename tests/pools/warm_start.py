@@ -22,7 +22,7 @@ def main() -> None:
 
     import predictd_server.daemon
     import predictd_server.tensorflow.loading
-    import predictd_server.tensorflow.warmup  # noqa: F401
+    import predictd_server.trials.warmup  # noqa: F401
     from predictd.cli.commands import main as predictd
 
     threads = len(list(Path("/proc/self/task").iterdir()))

@@ -93,7 +93,7 @@ class Loader:
         self._start_runtime()
         # After the runtime: both import TensorFlow, whose settings can't be changed any more then.
         from predictd_server.tensorflow.loading import load_model
-        from predictd_server.tensorflow.warmup import warm_up
+        from predictd_server.trials.warmup import warm_up
 
         before_bytes, started = resident_bytes(), monotonic()
         loaded = load_model(file, ModelSettings(name=file.name, path=file.path), self._settings.ladder)

@@ -1,5 +1,5 @@
 """The only part of predictd that knows TensorFlow and Keras: settings, loading, and running a graph.
 
-`runtime` starts TensorFlow, `loading` turns a file into runners, `warmup` runs them. Importing this package imports
-neither TensorFlow nor Keras; `runtime.configure` must come first.
+`runtime` starts TensorFlow, `loading` turns a file into runners. Importing this package imports neither TensorFlow nor
+Keras; `runtime.configure` must come first.
 """

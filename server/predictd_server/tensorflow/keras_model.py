@@ -16,6 +16,7 @@ import tensorflow as tf
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
+from predictd_server.keras_files.tensor_tree import leaves, leaves_with_keys, rebuild, structure_of, unique_names
 from predictd_server.tensorflow.source_model import (
     SourceModel,
     TracedSignature,
@@ -24,7 +25,6 @@ from predictd_server.tensorflow.source_model import (
     trace,
     weight_totals,
 )
-from predictd_server.tensorflow.tensor_tree import leaves, leaves_with_keys, rebuild, structure_of, unique_names
 
 #: The one signature of a Keras model; the name that TensorFlow's own exports use.
 SIGNATURE = "serving_default"

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from predictd_proto.errors import ModelLoadError
 from predictd_server.models.files import ModelFile, ModelFormat, digest_of
+from predictd_server.models.load_failure import load_failure, reason_of
+from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import LoadedModel, LoadedSignature
-from predictd_server.tensorflow.agreement import Tolerance, find_difference
 from predictd_server.tensorflow.function_runner import FunctionRunner
-from predictd_server.tensorflow.load_failure import load_failure, reason_of
 from predictd_server.tensorflow.private_graph import CONSTANT_LIMIT_BYTES
-from predictd_server.tensorflow.reclaim import reclaim_memory
 from predictd_server.tensorflow.selection import Selected, select_runner
 from predictd_server.tensorflow.source_model import SourceModel, TracedSignature
+from predictd_server.trials.agreement import Tolerance, find_difference
 
 _log = logging.getLogger(__name__)
 

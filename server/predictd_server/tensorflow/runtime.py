@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from predictd_proto.errors import ConfigError
-from predictd_server.tensorflow.processors import usable_processors
+from predictd_server.processors import usable_processors
 from predictd_server.tensorflow.stderr_filter import filtered_stderr
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"

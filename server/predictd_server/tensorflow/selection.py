@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from predictd_proto.dtypes import STRING
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
+from predictd_server.models.load_failure import reason_of
+from predictd_server.processors import usable_processors
 from predictd_server.runner import LoadedSignature, Runner
-from predictd_server.tensorflow.agreement import Tolerance, find_difference
-from predictd_server.tensorflow.behaviour import are_rows_independent, is_repeatable
 from predictd_server.tensorflow.flat_graph import FlatGraph, flatten
 from predictd_server.tensorflow.function_runner import FunctionRunner
-from predictd_server.tensorflow.load_failure import reason_of
 from predictd_server.tensorflow.private_graph import build_session
-from predictd_server.tensorflow.probe import Probe, find_probe, row_bytes
-from predictd_server.tensorflow.processors import usable_processors
 from predictd_server.tensorflow.saved_session import load_session
 from predictd_server.tensorflow.session_runner import SESSION_POOL, SessionRunner
 from predictd_server.tensorflow.source_model import TracedSignature
-from predictd_server.tensorflow.timing import shortest_runs_s
+from predictd_server.trials.agreement import Tolerance, find_difference
+from predictd_server.trials.behaviour import are_rows_independent, is_repeatable
+from predictd_server.trials.probe import Probe, find_probe, row_bytes
+from predictd_server.trials.timing import shortest_runs_s
 
 _log = logging.getLogger(__name__)
 

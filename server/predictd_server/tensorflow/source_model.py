@@ -18,7 +18,7 @@ from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
 from predictd_server.tensorflow.function_runner import FunctionRunner
-from predictd_server.tensorflow.probe import find_probe
+from predictd_server.trials.probe import find_probe
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from predictd_server.runner import Arrays, Runner
-from predictd_server.tensorflow.agreement import Tolerance, find_difference
-from predictd_server.tensorflow.probe import OTHER_SEED, Probe
+from predictd_server.trials.agreement import Tolerance, find_difference
+from predictd_server.trials.probe import OTHER_SEED, Probe
 
 #: Enough for a row with neighbours; small enough for any model.
 _ROWS = 3

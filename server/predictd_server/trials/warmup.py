@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
+from predictd_server.models.load_failure import reason_of
 from predictd_server.runner import Runner
-from predictd_server.tensorflow.load_failure import reason_of
-from predictd_server.tensorflow.probe import Probe, find_probe
-from predictd_server.tensorflow.timing import median_run_s
+from predictd_server.trials.probe import Probe, find_probe
+from predictd_server.trials.timing import median_run_s
 
 _log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from predictd_server.batch import Batch, Run
 from predictd_server.counters import Counters
 from predictd_server.greeting import Greeting
 from predictd_server.lanes import Lanes
-from predictd_server.pending import Part, Pending
 from predictd_server.models.registry import Registry
+from predictd_server.pending import Part, Pending
 from predictd_server.replies import empty_response, response_frames, split_run
 from predictd_server.whole_replies import whole_replies
 

@@ -29,8 +29,8 @@ from predictd_server.endpoint_lock import EndpointLock
 from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
-from predictd_server.models.loader import Loader
 from predictd_server.models.files import ModelFile
+from predictd_server.models.loader import Loader
 from predictd_server.models.registry import Registry
 from predictd_server.settings import Settings
 from predictd_server.sockets import new_context

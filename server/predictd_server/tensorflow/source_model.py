@@ -13,10 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from predictd_proto.dtypes import is_dtype
-from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
+from predictd_server.models.wire_specs import wire_spec
 from predictd_server.tensorflow.function_runner import FunctionRunner
 from predictd_server.trials.probe import find_probe
 
@@ -82,15 +81,8 @@ def tensor_spec(name: str, dtype: Any, shape: Any) -> TensorSpec:
     Raises:
         ModelLoadError: It can't be served: an unknown number of axes, or a dtype without a form on the wire.
     """
-    dtype_name = tf.as_dtype(dtype).name
-    if not is_dtype(dtype_name):
-        text = f"tensor {name!r} has the dtype {dtype_name}, which can't be sent; expected numbers, booleans or strings"
-        raise ModelLoadError(text)
     known = tf.TensorShape(shape)
-    if known.rank is None:
-        text = f"input {name!r} has an unknown number of axes; save the model with a signature that gives its shape"
-        raise ModelLoadError(text)
-    return TensorSpec(name, dtype_name, tuple(known.as_list()))
+    return wire_spec(name, tf.as_dtype(dtype).name, None if known.rank is None else known.as_list())
 
 
 def output_specs(function: Any, names: Sequence[str], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

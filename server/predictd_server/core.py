@@ -175,11 +175,12 @@ class Core:
             self.admission.admit(request.rows, request.byte_count)
         except OverloadedError:
             # Room that requests hold whose time is up is no reason to refuse one that has time.
-            if not self.sweep(request.arrived_s):
+            if not self._sweep(request.arrived_s):
                 raise
             self.admission.admit(request.rows, request.byte_count)
         # Looked up again: the sweep may have ended the last of them.
         self._open.setdefault(request.peer, {})[request.id] = request
+        request.signature.open_requests += 1
         self._lanes.add(request)
 
     def _cancel(self, peer: bytes, request_id: int) -> None:
@@ -206,15 +207,16 @@ class Core:
 
     def next_batch(self, now: float) -> Batch | None:
         """Return a batch to run now, or None. Call it only while nothing runs."""
-        if self._generation != self._registry.generation:
-            self._let_go_of_models()
+        self._see_models()
         batch = self._lanes.take_batch(now, self._expire, is_draining=self.is_draining)
         if batch is not None:
             self._start(batch, now)
         return batch
 
-    def _let_go_of_models(self) -> None:
+    def _see_models(self) -> None:
         """Drop what is remembered of the models as they were: it would keep a replaced one in memory."""
+        if self._generation == self._registry.generation:
+            return
         self._generation = self._registry.generation
         self._templates = RequestTemplates()
         self._lanes.outdate()
@@ -228,6 +230,10 @@ class Core:
 
         Cheap enough for every turn of a pump that waits for a long run: it looks at most every `SWEEP_S`.
         """
+        self._see_models()
+        return self._sweep(now)
+
+    def _sweep(self, now: float) -> bool:
         if now < self._swept_s + SWEEP_S:
             return False
         self._swept_s = now
@@ -248,6 +254,7 @@ class Core:
         self._close(request)
 
     def _start(self, batch: Batch, now: float) -> None:
+        batch.signature.open_requests += 1
         self.admission.start(batch.rows)
         self.counters.batches_total += 1
         self.counters.rows_total += batch.rows
@@ -262,6 +269,7 @@ class Core:
 
     def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
         """Take what came of a batch in, and turn it into replies."""
+        batch.signature.open_requests -= 1
         for run in runs:
             if run.error is not None:
                 self._fail(run.parts, run.error)
@@ -322,6 +330,11 @@ class Core:
             self._close(request)
 
     @property
+    def seen_generation(self) -> int:
+        """The registry's generation up to which no request for what it no longer holds comes in. Any thread."""
+        return self._generation
+
+    @property
     def open_requests(self) -> int:
         """Admitted requests without an answer."""
         return sum(map(len, self._open.values()))
@@ -341,6 +354,7 @@ class Core:
         del mine[request.id]
         if not mine:
             del self._open[request.peer]
+        request.signature.open_requests -= 1
         self.admission.finish(request.byte_count)
         if request.lane is not None:
             self.admission.start(request.lane.release(request))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from predictd_proto.errors import TensorMismatchError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.reply_template import ReplyTemplate
 from predictd_proto.tensors import DTYPE_BYTES, Tensor, TensorSpec
+from predictd_server.models.settings import ModelSettings
 
 if TYPE_CHECKING:
     from predictd_server.runner import Runner
@@ -28,6 +30,9 @@ SURPRISE_S = 0.05
 SURPRISE_TIMES = 10
 SURPRISE_KEPT = 0.99
 
+#: Stands for "nothing was set": each signature makes its own of it, with its model's name.
+_NOTHING_SET = ModelSettings(name="", path=Path())
+
 
 @dataclass(slots=True, eq=False)
 class ServedSignature:
@@ -39,6 +44,11 @@ class ServedSignature:
         spec: Inputs and outputs.
         runner: Runs the graph.
         sizes: Allowed batch sizes, ascending; empty when rows of several requests can't share a run.
+        settings: What is set for its model.
+        is_repeatable: The same inputs give the same answers, and asking changes nothing; only such answers are kept.
+        open_requests: Requests for it that were admitted and have no answer yet, and runs of it that go on (a run
+            outlives a cancel). Written by the pump, read by any thread. Once the core's `seen_generation` is past the
+            change that took it out of the registry, it never rises again: at 0 nobody needs its graph.
         costs_s: Mean seconds of a run, by batch size.
         has_free_axes: Rows of its inputs may differ in shape.
         has_string_inputs: Rows of its inputs differ in bytes.
@@ -53,6 +63,9 @@ class ServedSignature:
     spec: SignatureSpec
     runner: Runner
     sizes: tuple[int, ...]
+    settings: ModelSettings = _NOTHING_SET
+    is_repeatable: bool = True
+    open_requests: int = 0
     costs_s: dict[int, float] = field(default_factory=dict)
     surprise_s: float = 0.0
     input_names: tuple[str, ...] = field(init=False)
@@ -63,6 +76,8 @@ class ServedSignature:
     reply_templates: dict[object, ReplyTemplate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.settings is _NOTHING_SET:
+            self.settings = replace(_NOTHING_SET, name=self.model)
         self.input_names = tuple(spec.name for spec in self.spec.inputs)
         self.has_string_inputs = any(spec.dtype == "string" for spec in self.spec.inputs)
         outputs = self.spec.outputs

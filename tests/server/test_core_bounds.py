@@ -94,3 +94,26 @@ def test_the_search_for_a_culprit_ends_and_its_neighbours_may_try_again() -> Non
     assert "overloaded" in codes
     assert len(bench.answers) == 8
     assert held(bench) == (0, 0, 0, 0)
+
+
+def test_a_signature_counts_who_still_needs_it_a_run_whose_caller_has_gone_among_them() -> None:
+    bench = CoreBench(max_batch_size=4)
+    signature = bench.registry.find("m", None, None)
+    bench.send(1, rows(6))
+    bench.send(2, rows(1))
+    assert signature.open_requests == 2
+    batch = bench.core.next_batch(bench.now)
+    assert batch is not None
+    bench.send_message(CancelRequest(id=1))
+    bench.send_message(CancelRequest(id=2))
+    assert signature.open_requests == 1, "the run was forgotten with the request that it is for"
+    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters))
+    assert signature.open_requests == 0
+
+
+def test_the_core_tells_up_to_which_change_of_the_models_nothing_old_comes_in() -> None:
+    bench = CoreBench()
+    bench.registry.generation += 1
+    assert bench.core.seen_generation < bench.registry.generation
+    bench.core.sweep(bench.now)
+    assert bench.core.seen_generation == bench.registry.generation

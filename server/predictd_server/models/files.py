@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from predictd_proto.errors import ConfigError, ModelLoadError
+from predictd_server.models.frozen_graph_file import check_frozen_graph
 
 #: What a model may be called.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -28,7 +29,7 @@ _KERAS_CONFIG = "config.json"
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _BLOCK_BYTES = 1 << 20
 _WEIGHTS_ENDING = ".weights.h5"
-_EXPECTED = "expected a .keras file, an .h5 or .hdf5 file, a SavedModel directory, or a directory of such"
+_EXPECTED = "expected a .keras file, an .h5 or .hdf5 file, a SavedModel directory, a frozen graph's .pb file, or a directory of such"
 
 
 class ModelFormat(str, Enum):
@@ -37,9 +38,15 @@ class ModelFormat(str, Enum):
     KERAS = "keras"
     HDF5 = "h5"
     SAVED_MODEL = "saved_model"
+    FROZEN_GRAPH = "frozen_graph"
 
 
-_FORMATS = {".keras": ModelFormat.KERAS, ".h5": ModelFormat.HDF5, ".hdf5": ModelFormat.HDF5}
+_FORMATS = {
+    ".keras": ModelFormat.KERAS,
+    ".h5": ModelFormat.HDF5,
+    ".hdf5": ModelFormat.HDF5,
+    ".pb": ModelFormat.FROZEN_GRAPH,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,8 @@ def _checked(name: str, path: Path, format_: ModelFormat) -> ModelFile:
         _check_keras(path)
     elif format_ is ModelFormat.HDF5:
         _check_hdf5(path)
+    elif format_ is ModelFormat.FROZEN_GRAPH:
+        check_frozen_graph(path)
     return ModelFile(name, path, format_)
 
 

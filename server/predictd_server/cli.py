@@ -76,7 +76,8 @@ def _parsed(name: str, text: str) -> Any:
 def _serve(settings: Settings) -> int:
     # Imported here: `predictd serve --help` and a mistyped flag need neither zmq nor the models' files.
     from predictd_server.daemon import Daemon
-    from predictd_server.models.files import find_models
+    from predictd_server.models.policy import wanted
+    from predictd_server.models.repository import Repository
 
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s predictd: %(message)s", stream=sys.stderr
@@ -84,4 +85,7 @@ def _serve(settings: Settings) -> int:
     if not settings.models:
         text = "no model given; expected predictd serve [NAME=]PATH..., PREDICTD_MODELS or a [models] table"
         raise ConfigError(text)
-    return Daemon(settings, find_models(settings.models)).run()
+    repository = Repository(settings.models)
+    repository.check(is_watched=settings.watch_s > 0)
+    files = [found.versions[number] for found in repository.look().values() for number in wanted(found)]
+    return Daemon(settings, files).run()

@@ -13,6 +13,7 @@ from predictd_proto.endpoints import SEPARATOR
 from predictd_proto.errors import ConfigError
 from predictd_proto.limits import Limits
 from predictd_server.ladder import batch_ladder
+from predictd_server.models.settings import ModelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("inter_op_threads", int, 0, "Threads across TensorFlow operations; 0 lets TensorFlow choose", 0, 1024),
     Setting("memory_growth", bool, True, "Take GPU memory as needed instead of all at once"),
     Setting("deterministic", bool, False, "Ask TensorFlow for deterministic operations"),
+    Setting("watch_s", float, 0.0, "How often to look for new versions of the models, in s; 0 for never", 0, 86_400),
+    Setting("settle_s", float, 2.0, "What is watched is taken after it stayed the same for so long, in s", 0, 3600),
+    Setting(
+        "memory_limit_bytes",
+        int,
+        0,
+        "Models that would need more memory than this together are not loaded; 0 for no limit",
+        0,
+        _MOST_BYTES,
+    ),
     Setting("log_level", str, "info", "How much to log", choices=("debug", "info", "warning", "error")),
 )
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
@@ -128,7 +139,7 @@ class Settings:
     """All effective settings.
 
     Attributes:
-        models: `[NAME=]PATH` texts, in order.
+        models: The models' own settings, in order; a directory of models is one entry without a name.
         origins: Where each value came from, by name.
     """
 
@@ -148,8 +159,11 @@ class Settings:
     inter_op_threads: int = BY_NAME["inter_op_threads"].default
     memory_growth: bool = BY_NAME["memory_growth"].default
     deterministic: bool = BY_NAME["deterministic"].default
+    watch_s: float = BY_NAME["watch_s"].default
+    settle_s: float = BY_NAME["settle_s"].default
+    memory_limit_bytes: int = BY_NAME["memory_limit_bytes"].default
     log_level: str = BY_NAME["log_level"].default
-    models: tuple[str, ...] = ()
+    models: tuple[ModelSettings, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -189,4 +203,8 @@ class Settings:
 
 
 def _plain(value: object) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, ModelSettings):
+        return f"{value.name}={value.path}" if value.name else str(value.path)
+    return value

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from predictd_proto.errors import ConfigError
+from predictd_server.models.entries import entries_of, entry_of
 from predictd_server.settings import BY_NAME, SETTINGS, Settings
 
 if sys.version_info >= (3, 11):
@@ -54,7 +55,7 @@ def load_settings(
         origin = f"flag {BY_NAME[name].flag}"
         values[name], origins[name] = BY_NAME[name].check(value, origin), origin
     if models:
-        values["models"], origins["models"] = models, "command line"
+        values["models"], origins["models"] = tuple(map(entry_of, models)), "command line"
     return Settings(**values, origins=origins)
 
 
@@ -62,7 +63,7 @@ def _take_file(path: Path, values: dict[str, Any], origins: dict[str, str]) -> N
     origin = f"file {path}"
     for name, value in _read_toml(path).items():
         if name == "models":
-            values["models"] = _models_table(value, path, origin)
+            values["models"] = entries_of(value, path.parent, origin)
         elif name in BY_NAME:
             values[name] = BY_NAME[name].check(value, origin)
         else:
@@ -81,14 +82,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(text) from error
 
 
-def _models_table(value: object, path: Path, origin: str) -> tuple[str, ...]:
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        text = f'{origin}: models: expected a table of NAME = "PATH", got {value!r}'
-        raise ConfigError(text)
-    # Paths in a file are relative to the file: the daemon's working directory is the supervisor's business.
-    return tuple(f"{name}={path.parent / item}" for name, item in value.items())
-
-
 def _take_environment(environ: Mapping[str, str], values: dict[str, Any], origins: dict[str, str]) -> None:
     known = {setting.variable: setting for setting in SETTINGS}
     for variable in sorted(environ):
@@ -100,7 +93,7 @@ def _take_environment(environ: Mapping[str, str], values: dict[str, Any], origin
             values[setting.name] = setting.parse(environ[variable], origin)
             origins[setting.name] = origin
         elif variable == MODELS_VARIABLE:
-            values["models"] = tuple(environ[variable].split(":"))
+            values["models"] = tuple(map(entry_of, environ[variable].split(":")))
             origins["models"] = origin
         elif not variable.startswith(OTHER_PREFIXES):
             raise _unknown(variable, "environment", [*known, CONFIG_VARIABLE, MODELS_VARIABLE])

@@ -20,7 +20,7 @@ from predictd_server.models.frozen_graph_file import check_frozen_graph
 
 #: What a model may be called.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_NAME_RULE = "1 to 64 of the characters A-Z a-z 0-9 . _ -"
+NAME_RULE = "1 to 64 of the characters A-Z a-z 0-9 . _ -"
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The format allows a user block of 512 bytes, doubled any number of times, before the signature.
@@ -29,7 +29,10 @@ _KERAS_CONFIG = "config.json"
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _BLOCK_BYTES = 1 << 20
 _WEIGHTS_ENDING = ".weights.h5"
-_EXPECTED = "expected a .keras file, an .h5 or .hdf5 file, a SavedModel directory, a frozen graph's .pb file, or a directory of such"
+EXPECTED = (
+    "expected a .keras file, an .h5 or .hdf5 file, a SavedModel directory, a frozen graph's .pb file, "
+    "or a directory of such"
+)
 
 
 class ModelFormat(str, Enum):
@@ -57,11 +60,15 @@ class ModelFile:
         name: What clients call it.
         path: Its file or directory, absolute.
         format: How it is stored.
+        version: Which of the model's versions; a bare file has no other than 1.
+        directory: The numbered directory that holds the version; None for a bare file.
     """
 
     name: str
     path: Path
     format: ModelFormat
+    version: int = 1
+    directory: Path | None = None
 
 
 def find_models(arguments: Iterable[str]) -> list[ModelFile]:
@@ -112,14 +119,14 @@ def _feed(digest: hashlib._Hash, path: Path) -> None:
 
 def _models_of(argument: str) -> list[ModelFile]:
     name, path = _split(argument)
-    format_ = _format_of(path)
+    format_ = look_at(path)
     if format_ is not None:
-        return [_checked(name or _default_name(path), path, format_)]
+        return [check_file(name or default_name(path), path, format_)]
     if not path.is_dir():
-        raise _unservable(path)
-    models = [_checked(_default_name(child), child, kind) for child, kind in _children(path)]
+        raise unservable(path)
+    models = [check_file(default_name(child), child, kind) for child, kind in _children(path)]
     if not models:
-        text = f"{path}: no model in this directory; {_EXPECTED}"
+        text = f"{path}: no model in this directory; {EXPECTED}"
         raise ConfigError(text)
     if name is not None:
         text = (
@@ -132,14 +139,14 @@ def _models_of(argument: str) -> list[ModelFile]:
 
 def _split(argument: str) -> tuple[str | None, Path]:
     if not argument.strip():
-        text = f"a model's path is empty; {_EXPECTED}"
+        text = f"a model's path is empty; {EXPECTED}"
         raise ConfigError(text)
     before, equals, after = argument.partition("=")
     # A path may hold "=" too: `runs/lr=0.1/model.keras`, or `lr=0.1.keras` where there is such a file.
     if not equals or "/" in before or Path(argument).exists():
         return None, _absolute(argument)
     if not NAME_PATTERN.fullmatch(before):
-        text = f"model name {before!r} in {argument!r}: expected {_NAME_RULE}"
+        text = f"model name {before!r} in {argument!r}: expected {NAME_RULE}"
         raise ConfigError(text)
     if not after:
         text = f"{argument!r} names a model without a path; expected NAME=PATH"
@@ -152,7 +159,7 @@ def _absolute(text: str) -> Path:
     try:
         path.stat()
     except FileNotFoundError:
-        message = f"{path}: no such file or directory; {_EXPECTED}"
+        message = f"{path}: no such file or directory; {EXPECTED}"
         raise ConfigError(message) from None
     except OSError as error:
         message = f"{path}: can't be looked at: {error.strerror}; give the daemon's user access to it"
@@ -160,19 +167,28 @@ def _absolute(text: str) -> Path:
     return path
 
 
-def _default_name(path: Path) -> str:
+def default_name(path: Path) -> str:
+    """Return what a model is called by its path: a directory's name, a file's stem.
+
+    Raises:
+        ConfigError: That can't be a model's name.
+    """
     name = path.name if path.is_dir() else path.stem
     if not NAME_PATTERN.fullmatch(name):
         text = (
-            f"{path}: its name {name!r} can't be a model's name: expected {_NAME_RULE}; "
+            f"{path}: its name {name!r} can't be a model's name: expected {NAME_RULE}; "
             "choose one: NAME=PATH, or rename it"
         )
         raise ConfigError(text)
     return name
 
 
-def _format_of(path: Path) -> ModelFormat | None:
-    """Return how the path's model is stored; None for anything else, a directory of models included."""
+def look_at(path: Path) -> ModelFormat | None:
+    """Return how the path's model is stored; None for anything else, a directory of models included.
+
+    Raises:
+        ConfigError: A directory has a file's ending.
+    """
     ending = _FORMATS.get(path.suffix.lower())
     if path.is_dir():
         if any((path / name).is_file() for name in _SAVED_MODEL_FILES):
@@ -193,7 +209,7 @@ def _children(directory: Path) -> list[tuple[Path, ModelFormat]]:
     except OSError as error:
         text = f"{directory}: can't be listed: {error.strerror}; give the daemon's user access to it"
         raise ConfigError(text) from error
-    found = [(child, kind) for child in children if (kind := _format_of(child)) is not None]
+    found = [(child, kind) for child in children if (kind := look_at(child)) is not None]
     if found and all(child.name.isdecimal() and child.is_dir() for child, _ in found):
         newest = max((child for child, _ in found), key=lambda child: int(child.name))
         text = (
@@ -204,14 +220,24 @@ def _children(directory: Path) -> list[tuple[Path, ModelFormat]]:
     return found
 
 
-def _unservable(path: Path) -> ConfigError:
+def unservable(path: Path) -> ConfigError:
+    """Return what to say of a path that is no model."""
     if path.name.lower().endswith(_WEIGHTS_ENDING):
         return ConfigError(f"{path}: holds weights without a model; expected what model.save() writes: model.keras")
     kind = f"a file ending in {path.suffix!r}" if path.is_file() and path.suffix else "something else"
-    return ConfigError(f"{path}: can't be served: {_EXPECTED}; got {kind}")
+    return ConfigError(f"{path}: can't be served: {EXPECTED}; got {kind}")
 
 
-def _checked(name: str, path: Path, format_: ModelFormat) -> ModelFile:
+def check_file(
+    name: str, path: Path, format_: ModelFormat, *, version: int = 1, directory: Path | None = None
+) -> ModelFile:
+    """Return the file to load, checked as far as that is cheap.
+
+    Raises:
+        ConfigError: It can't be read, or is no file.
+        ModelLoadError: It is empty or not what its ending says.
+        OSError: It went while it was looked at.
+    """
     stored = _saved_model_file(path) if format_ is ModelFormat.SAVED_MODEL else path
     if not stored.is_file():
         text = f"{stored}: expected a regular file, got something else (a device, a pipe or a socket)"
@@ -228,7 +254,7 @@ def _checked(name: str, path: Path, format_: ModelFormat) -> ModelFile:
         _check_hdf5(path)
     elif format_ is ModelFormat.FROZEN_GRAPH:
         check_frozen_graph(path)
-    return ModelFile(name, path, format_)
+    return ModelFile(name, path, format_, version, directory)
 
 
 def _saved_model_file(directory: Path) -> Path:

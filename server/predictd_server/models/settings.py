@@ -1,6 +1,6 @@
 """One model's settings: where it comes from, which versions are served and labelled, and how requests for it are run.
 
-Owns the record. Where its values come from is `settings_sources.py`'s; what they do is their users'. Frozen; any thread.
+Owns the record. Where its values come from is `entries.py`'s; what they do is their users'. Frozen; any thread.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ class ModelSettings:
     """What is set for one model.
 
     Attributes:
-        name: What clients call it.
-        path: Its file, its directory, or the directory of its numbered versions; absolute.
+        name: What clients call it; empty in an entry whose path gives the names: a directory of models gives several.
+        path: Its file, its directory, or the directory of its numbered versions; absolute. In an entry also a directory
+            of models.
         versions: Which are served: the newest so many (an int), `ALL_VERSIONS`, or exactly these (a tuple).
         default_version: What a request gets that names none: a version or a label; None for the newest that is ready.
         labels: Versions by label.
@@ -70,3 +71,9 @@ class ModelSettings:
     digests: tuple[str, ...] = ()
     max_bytes: int | None = None
     tolerance: float = 1e-4
+
+    @property
+    def named_versions(self) -> frozenset[int]:
+        """The versions that a label or `default_version` names."""
+        named = frozenset(self.labels.values())
+        return named | {self.default_version} if isinstance(self.default_version, int) else named

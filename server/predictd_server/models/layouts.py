@@ -1,0 +1,181 @@
+"""Layouts: what the path of one entry holds, be it a bare file, numbered versions, or a directory of both.
+
+`NAME/VERSION/` is TensorFlow Serving's layout: directories called 1, 2, ... with a SavedModel each; here one .keras,
+.h5 or .pb file does as well. Owns the reading of names, sizes and first bytes; it loads nothing and keeps nothing. Main
+thread at the start, the loader thread from then on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from predictd_proto.errors import ConfigError, ModelLoadError, PredictdError
+from predictd_server.models.contents import fingerprint_of, is_temporary
+from predictd_server.models.files import EXPECTED, ModelFormat, check_file, default_name, look_at, unservable
+from predictd_server.models.found import Found
+from predictd_server.models.settings import ModelSettings
+from predictd_server.models.version_names import VERSION_RULE, is_number_like, number_of
+
+
+@dataclass(slots=True)
+class There:
+    """What one entry stands for.
+
+    Attributes:
+        models: The models; with an entry that has a name never more than one.
+        refused: What else is there and belongs to no model, and why.
+        error: Why it stands for nothing at all.
+        is_directory: It is a directory of models, of which there may be any number.
+    """
+
+    models: list[Found] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    error: PredictdError | None = None
+    is_directory: bool = False
+
+
+def look_up(entry: ModelSettings) -> There:
+    """Return what an entry stands for now. It never raises for what it finds."""
+    try:
+        return _look_or_raise(entry)
+    except PredictdError as error:
+        reason = error
+    except OSError as error:
+        reason = ConfigError(f"{entry.path}: can't be looked at: {error.strerror}; give the daemon's user access to it")
+    there = There(error=reason)
+    if entry.name:
+        there.models.append(Found(entry, notes=(reason.message,)))
+    return there
+
+
+def _look_or_raise(entry: ModelSettings) -> There:
+    path = entry.path
+    try:
+        path.stat()
+    except FileNotFoundError:
+        text = f"{path}: no such file or directory; {EXPECTED}"
+        raise ConfigError(text) from None
+    kind = look_at(path)
+    if kind is not None:
+        return There([_bare(replace(entry, name=entry.name or default_name(path)))])
+    if not path.is_dir():
+        raise unservable(path)
+    children = _children(path)
+    if _holds_versions(children):
+        return There([_versioned(replace(entry, name=entry.name or default_name(path)), children)])
+    there = _directory(entry, children)
+    if not entry.name:
+        return there
+    if there.models:
+        names = ", ".join(model.settings.name for model in there.models)
+        text = (
+            f"{entry.name}={path}: a name is for one model, and this directory holds {len(there.models)}: {names}; "
+            f"give one of them: {entry.name}={there.models[0].settings.path}"
+        )
+        raise ConfigError(text)
+    return There([_versioned(entry, children)])
+
+
+def _children(directory: Path) -> list[Path]:
+    return sorted(child for child in directory.iterdir() if not is_temporary(child.name))
+
+
+def _holds_versions(children: list[Path]) -> bool:
+    return any(is_number_like(child.name) and (child.is_symlink() or child.is_dir()) for child in children)
+
+
+def _directory(entry: ModelSettings, children: list[Path]) -> There:
+    there = There(is_directory=True)
+    for child in children:
+        try:
+            model = _child(entry, child)
+        except PredictdError as error:
+            there.refused.append(error.message)
+        except OSError as error:
+            there.refused.append(f"{child}: can't be looked at: {error.strerror}; give the daemon's user access to it")
+        else:
+            if model is not None:
+                there.models.append(model)
+    return there
+
+
+def _child(entry: ModelSettings, path: Path) -> Found | None:
+    if look_at(path) is not None:
+        return _bare(replace(entry, name=default_name(path), path=path))
+    if not path.is_dir():
+        return None
+    children = _children(path)
+    if not _holds_versions(children):
+        return None
+    return _versioned(replace(entry, name=default_name(path), path=path), children)
+
+
+def _bare(settings: ModelSettings) -> Found:
+    found = Found(settings)
+    _take(found, 1, settings.path, directory=None)
+    return _with_missing(found, f"{settings.path} is a model alone, which is version 1")
+
+
+def _versioned(settings: ModelSettings, children: list[Path]) -> Found:
+    found = Found(settings)
+    notes = []
+    for child in children:
+        number = number_of(child.name)
+        if number is not None:
+            _take(found, number, child, directory=child)
+        elif child.is_dir() or child.is_symlink():
+            notes.append(f"{child}: is no version; expected its name to be {VERSION_RULE}")
+    if not found.versions and not found.problems:
+        notes.append(f"{settings.path}: holds no version; expected directories called 1, 2, ...")
+    return _with_missing(replace(found, notes=tuple(notes)), f"{settings.path} holds no such directory")
+
+
+def _take(found: Found, number: int, path: Path, directory: Path | None) -> None:
+    """Add a version, or the problem with it."""
+    name = found.settings.name
+    try:
+        artefact, kind = _artefact(path) if directory is not None else (path, look_at(path))
+        assert kind is not None
+        file = check_file(name, artefact, kind, version=number, directory=directory)
+        found.versions[number] = file
+    except PredictdError as error:
+        found.problems[number] = error.message
+    except OSError as error:
+        # It may have gone while it was looked at.
+        found.problems[number] = f"{path}: can't be looked at: {error.strerror}; give the daemon's user access to it"
+    found.fingerprints[number] = fingerprint_of(path)
+
+
+def _artefact(directory: Path) -> tuple[Path, ModelFormat]:
+    """Return the one model that a version's directory holds."""
+    if not directory.is_dir():
+        got = "a link that leads nowhere" if directory.is_symlink() and not directory.exists() else "a file"
+        text = f"{directory}: expected a directory with one model in it because of its name, got {got}"
+        raise ModelLoadError(text)
+    kind = look_at(directory)
+    if kind is not None:
+        return directory, kind
+    children = _children(directory)
+    models = [(child, kind) for child in children if (kind := look_at(child)) is not None]
+    if len(models) == 1:
+        return models[0]
+    text = f"{directory}: expected one model in this version's directory, got "
+    if models:
+        text += f"{len(models)}: {', '.join(path.name for path, _ in models)}; leave one of them"
+    else:
+        text += f"{'files that are none' if children else 'an empty directory'}; {EXPECTED}"
+    raise ModelLoadError(text)
+
+
+def _with_missing(found: Found, what_is: str) -> Found:
+    """Add the versions that the settings name and that are not there."""
+    settings = found.settings
+    named = {number: "versions" for number in settings.versions} if isinstance(settings.versions, tuple) else {}
+    if isinstance(settings.default_version, int):
+        named[settings.default_version] = "default_version"
+    named |= {number: f"label {label!r}" for label, number in settings.labels.items()}
+    for number, why in named.items():
+        if number not in found.fingerprints:
+            found.problems[number] = f"{why} of model {settings.name!r} names version {number}, but {what_is}"
+    return found

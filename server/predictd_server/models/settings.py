@@ -1,6 +1,6 @@
 """One model's settings: where it comes from, which versions are served and labelled, and how requests for it are run.
 
-Owns the record. Where its values come from is `entries.py`'s; what they do is their users'. Frozen; any thread.
+Owns the record. Where its values come from is `entries.py`'s; what they do, their users'. Frozen; any thread.
 """
 
 from __future__ import annotations

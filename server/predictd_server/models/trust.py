@@ -1,0 +1,70 @@
+"""Trust: what is asked of a model's files before anything of them is read by TensorFlow.
+
+Owns the bounds on size and memory and the list of digests. What code a file may carry is judged where files are taken
+apart. Loader thread.
+"""
+
+from __future__ import annotations
+
+from predictd_proto.errors import ModelLoadError
+from predictd_server.models.contents import size_bytes
+from predictd_server.models.files import ModelFile
+from predictd_server.models.settings import ModelSettings
+
+
+def check_trust(file: ModelFile, settings: ModelSettings, digest: str) -> None:
+    """Refuse a model that is larger than `max_bytes`, or none of those that `digests` lists.
+
+    Args:
+        file: What is to be loaded.
+        settings: Its model's.
+        digest: Its digest, made of the files as they are now.
+
+    Raises:
+        ModelLoadError: It is refused.
+    """
+    check_size(file, settings)
+    if settings.digests and digest not in settings.digests:
+        expected = settings.digests[0] if len(settings.digests) == 1 else "one of " + ", ".join(settings.digests)
+        text = (
+            f"{file.path}: is not a file that model {file.name!r} may be loaded from: expected digest {expected}, "
+            f"got {digest}; if the file is the right one, add that to the model's `digests`, otherwise put the right "
+            "one in its place"
+        )
+        raise ModelLoadError(text)
+
+
+def check_size(file: ModelFile, settings: ModelSettings) -> None:
+    """Refuse a model that is larger than `max_bytes`; cheap, so that it can come before the digest.
+
+    Raises:
+        ModelLoadError: It is refused.
+    """
+    size = size_bytes(file.path)
+    if settings.max_bytes is not None and size > settings.max_bytes:
+        text = (
+            f"{file.path}: has {size} bytes, and model {file.name!r} may have max_bytes = {settings.max_bytes}; raise "
+            "that if the file is the right one"
+        )
+        raise ModelLoadError(text)
+
+
+def check_memory(file: ModelFile, *, used_bytes: int, limit_bytes: int) -> None:
+    """Refuse a model that can't fit: loaded it takes at least what its files hold.
+
+    Args:
+        file: What is to be loaded.
+        used_bytes: What is taken already.
+        limit_bytes: The server's `memory_limit_bytes`; 0 for none.
+
+    Raises:
+        ModelLoadError: It is refused.
+    """
+    size = size_bytes(file.path)
+    if limit_bytes and used_bytes + size > limit_bytes:
+        text = (
+            f"{file.path}: does not fit: it takes at least its {size} bytes, and {max(limit_bytes - used_bytes, 0)} of "
+            f"memory_limit_bytes = {limit_bytes} are left; unload a version that nobody needs, keep fewer of them "
+            "(`versions`), or raise the limit"
+        )
+        raise ModelLoadError(text)

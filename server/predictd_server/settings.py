@@ -100,6 +100,9 @@ _BOOLS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 _MOST_ROWS = 1 << 24
 _MOST_BYTES = 1 << 40
 
+#: What may compute the models.
+BACKENDS = ("tensorflow", "jax", "torch")
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", str, "", "Where to listen: ipc:///path or tcp://127.0.0.1:port (default: one socket per user)"),
     Setting("max_batch_size", int, 64, "Most rows in one run", 1, 65536),
@@ -108,17 +111,34 @@ SETTINGS: tuple[Setting, ...] = (
         "batch_timeout_ms", float, 0.0, "Batch window: how long an idle engine waits for company, in ms", 0, 60_000
     ),
     Setting("inline_ms", float, 2.0, "Runs expected to be shorter than this many ms run on the pump's thread", 0, 1000),
-    Setting("max_queue_rows", int, 16384, "Rows that may wait; more are refused as overloaded", 1, _MOST_ROWS),
+    Setting(
+        "fair_run_ms",
+        float,
+        20.0,
+        "While others want the engine, a model's runs take about this long, if smaller ones cost it little, in ms",
+        0,
+        60_000,
+    ),
+    Setting(
+        "max_queue_rows", int, 16384, "Rows of one model that may wait; more are refused as overloaded", 1, _MOST_ROWS
+    ),
     Setting("max_queue_bytes", int, 1 << 30, "Bytes that admitted requests may hold", 1, _MOST_BYTES),
     Setting("max_request_bytes", int, 1 << 30, "Largest request in bytes", 1024, _MOST_BYTES),
     Setting("max_rows", int, 1 << 20, "Largest request in rows", 1, _MOST_ROWS),
     Setting("max_timeout_ms", float, 300_000.0, "Longest that a request may wait, in ms", 1, 86_400_000),
     Setting("drain_timeout_s", float, 20.0, "On SIGTERM: how long to finish what was admitted, in s", 0, 3600),
     Setting("stuck_after_s", float, 120.0, "A run longer than this ends the process (exit code 70), in s", 1, 86_400),
-    Setting("intra_op_threads", int, 0, "Threads within one TensorFlow operation; 0 means one per usable CPU", 0, 1024),
-    Setting("inter_op_threads", int, 0, "Threads across TensorFlow operations; 0 lets TensorFlow choose", 0, 1024),
+    Setting(
+        "backend",
+        str,
+        "tensorflow",
+        "What computes the models: TensorFlow, or Keras on JAX or PyTorch",
+        choices=BACKENDS,
+    ),
+    Setting("intra_op_threads", int, 0, "Threads within one operation; 0 means one per usable CPU", 0, 1024),
+    Setting("inter_op_threads", int, 0, "Threads across operations; 0 lets the backend choose", 0, 1024),
     Setting("memory_growth", bool, True, "Take GPU memory as needed instead of all at once"),
-    Setting("deterministic", bool, False, "Ask TensorFlow for deterministic operations"),
+    Setting("deterministic", bool, False, "Ask the backend for deterministic operations"),
     Setting("watch_s", float, 0.0, "How often to look for new versions of the models, in s; 0 for never", 0, 86_400),
     Setting("settle_s", float, 2.0, "What is watched is taken after it stayed the same for so long, in s", 0, 3600),
     Setting(
@@ -132,6 +152,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("log_level", str, "info", "How much to log", choices=("debug", "info", "warning", "error")),
 )
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
+
+#: By backend, the settings that mean nothing to it, and why.
+_FOREIGN: dict[str, dict[str, str]] = {
+    "tensorflow": {},
+    "jax": {
+        "inter_op_threads": "backend = 'jax' has one pool of threads, whose size is intra_op_threads",
+        "deterministic": "backend = 'jax' has no such mode: XLA takes flags of its own from XLA_FLAGS",
+    },
+    "torch": {"memory_growth": "backend = 'torch' always takes GPU memory as needed"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +178,7 @@ class Settings:
     max_batch_bytes: int = BY_NAME["max_batch_bytes"].default
     batch_timeout_ms: float = BY_NAME["batch_timeout_ms"].default
     inline_ms: float = BY_NAME["inline_ms"].default
+    fair_run_ms: float = BY_NAME["fair_run_ms"].default
     max_queue_rows: int = BY_NAME["max_queue_rows"].default
     max_queue_bytes: int = BY_NAME["max_queue_bytes"].default
     max_request_bytes: int = BY_NAME["max_request_bytes"].default
@@ -155,6 +186,7 @@ class Settings:
     max_timeout_ms: float = BY_NAME["max_timeout_ms"].default
     drain_timeout_s: float = BY_NAME["drain_timeout_s"].default
     stuck_after_s: float = BY_NAME["stuck_after_s"].default
+    backend: str = BY_NAME["backend"].default
     intra_op_threads: int = BY_NAME["intra_op_threads"].default
     inter_op_threads: int = BY_NAME["inter_op_threads"].default
     memory_growth: bool = BY_NAME["memory_growth"].default
@@ -181,6 +213,8 @@ class Settings:
             inert["max_batch_size"] = f"a queue of max_queue_rows = {self.max_queue_rows} never fills a batch"
         if self.inline_ms >= self.stuck_after_s * 1000:
             inert["inline_ms"] = f"a run of stuck_after_s = {self.stuck_after_s:g} ends the process"
+        foreign = _FOREIGN[self.backend].items()
+        inert |= {name: why for name, why in foreign if getattr(self, name) != BY_NAME[name].default}
         for name, why in inert.items():
             origin = self.origins.get(name, "default")
             text = f"{origin}: {name} = {getattr(self, name)} has no effect: {why}; remove it or change the other"

@@ -6,15 +6,30 @@ specs only; TensorFlow stays behind it. Made on the loader thread; whoever runs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from predictd_proto.metadata import SignatureSpec
+from predictd_server.trials.recording import Recording
 
 Arrays = Sequence[NDArray[Any]]
+
+
+class Synthesis(Protocol):
+    """Makes valid made-up inputs."""
+
+    def __call__(self, rows: int, seed: int = 0, length: int | None = None) -> Arrays:
+        """Return inputs of a number of rows.
+
+        Args:
+            rows: The length of each free axis 0.
+            seed: Chooses the values.
+            length: The length of the other free axes; None for one that the graph takes.
+        """
+        ...
 
 
 class Runner(Protocol):
@@ -54,12 +69,14 @@ class LoadedSignature:
         are_rows_independent: False when the loader saw a row's answer change with its neighbours (or answers that
             have not one row per row). Rows of several requests must then not be merged, padded or split.
         synthesise: Makes valid made-up inputs of a number of rows; None when the graph takes none that were tried.
+        recordings: Requests recorded beside the model.
     """
 
     spec: SignatureSpec
     runner: Runner
     are_rows_independent: bool = True
-    synthesise: Callable[[int], Arrays] | None = None
+    synthesise: Synthesis | None = None
+    recordings: tuple[Recording, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,7 @@ class LoadedModel:
         source: Where it was loaded from.
         weight_bytes: Size of the weights; None when unknown.
         notes: What an operator should know about how it is served; often empty.
+        traces: How many graphs were traced for it. Serving traces no more.
     """
 
     signatures: dict[str, LoadedSignature]
@@ -83,6 +101,7 @@ class LoadedModel:
     source: str
     weight_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    traces: int = 0
 
     def close(self) -> None:
         """Release every signature's graph. Not while a run is on; closing twice is fine."""

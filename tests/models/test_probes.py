@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
+from predictd_server.runner import LoadedSignature
 from predictd_server.trials.agreement import Tolerance, find_difference
-from predictd_server.trials.probe import Fill, find_probe, row_bytes
+from predictd_server.trials.probe import Fill, Probe, Probed, find_probe, row_bytes
+from predictd_server.trials.recording import Recording
 from predictd_server.trials.timing import MOST_RUNS, run_durations_s
 from predictd_server.trials.warmup import warm_up
 
@@ -36,6 +39,11 @@ class Checked:
         pass
 
 
+def made_up(found: Probed) -> Probe:
+    assert isinstance(found.probe, Probe)
+    return found.probe
+
+
 def refuse_if(condition: Any) -> None:
     if condition:
         text = "out of range"
@@ -58,19 +66,19 @@ def test_a_fixed_axis_0_and_a_scalar_are_left_as_they_are() -> None:
 
 def test_ids_stay_within_a_small_vocabulary() -> None:
     spec = [TensorSpec("ids", "int32", (None, 8))]
-    assert find_probe(Checked().run, spec, 4).probe.fill is Fill.WIDE
-    assert find_probe(Checked(lambda x: refuse_if(x.max() > 4)).run, spec, 4).probe.fill is Fill.NARROW
-    assert find_probe(Checked(lambda x: refuse_if(x.any())).run, spec, 4).probe.fill is Fill.ZEROS
+    assert made_up(find_probe(Checked().run, spec, 4)).fill is Fill.WIDE
+    assert made_up(find_probe(Checked(lambda x: refuse_if(x.max() > 4)).run, spec, 4)).fill is Fill.NARROW
+    assert made_up(find_probe(Checked(lambda x: refuse_if(x.any())).run, spec, 4)).fill is Fill.ZEROS
 
 
 def test_floats_that_are_used_as_ids_are_not_negative() -> None:
     found = find_probe(Checked(lambda x: refuse_if((x < 0).any())).run, [TensorSpec("x", "float32", (None, 8))], 4)
-    assert found.probe.fill is Fill.NARROW
+    assert made_up(found).fill is Fill.NARROW
 
 
 def test_free_axes_grow_until_the_graph_fits() -> None:
     found = find_probe(Checked(lambda x: refuse_if(x.shape[1] < 40)).run, [TensorSpec("x", "float32", (None, None))], 2)
-    assert found.probe.free_length == 64
+    assert made_up(found).free_length == 64
 
 
 def test_finite_answers_are_preferred() -> None:
@@ -78,7 +86,7 @@ def test_finite_answers_are_preferred() -> None:
         with np.errstate(invalid="ignore"):
             return [np.sqrt(inputs[0])]
 
-    assert find_probe(run, [TensorSpec("x", "float32", (None, 8))], 4).probe.fill is Fill.NARROW
+    assert made_up(find_probe(run, [TensorSpec("x", "float32", (None, 8))], 4)).fill is Fill.NARROW
 
 
 def test_the_failure_on_zeros_is_told_when_nothing_is_taken() -> None:
@@ -145,9 +153,13 @@ def spec_of(*inputs: TensorSpec) -> SignatureSpec:
     return SignatureSpec(name="serve", inputs=inputs, outputs=(output,), input_structure=names, output_structure="y")
 
 
+def loaded(spec: TensorSpec, runner: Checked) -> LoadedSignature:
+    return LoadedSignature(spec_of(spec), runner, synthesise=Probe((spec,), Fill.WIDE, 16).inputs)
+
+
 def test_warm_up_runs_every_size_and_measures_it() -> None:
     runner = Checked()
-    durations_s = warm_up(spec_of(TensorSpec("x", "float32", (None, 2))), runner, (1, 4, 8))
+    durations_s = warm_up(loaded(TensorSpec("x", "float32", (None, 2)), runner), (1, 4, 8))
     assert list(durations_s) == [1, 4, 8]
     assert all(seconds > 0 for seconds in durations_s.values())
     assert {shape[0] for shape in runner.shapes} == {1, 4, 8}
@@ -155,13 +167,39 @@ def test_warm_up_runs_every_size_and_measures_it() -> None:
 
 def test_warm_up_of_a_model_that_takes_nothing_measures_nothing() -> None:
     runner = Checked(lambda x: refuse_if(True))
-    assert warm_up(spec_of(TensorSpec("x", "string", (None,))), runner, (1, 2)) == {}
+    assert warm_up(LoadedSignature(spec_of(TensorSpec("x", "string", (None,))), runner), (1, 2)) == {}
+
+
+def test_warm_up_runs_what_was_recorded_at_every_size_too() -> None:
+    runner = Checked()
+    signature = loaded(TensorSpec("x", "float32", (None, None)), runner)
+    recording = Recording(signature.spec.inputs, (np.ones((3, 5), "float32"),), "warmup.npz")
+    warm_up(replace(signature, recordings=(recording,)), (1, 4))
+    assert set(runner.shapes) == {(1, 16), (4, 16), (1, 5), (4, 5)}
+
+
+def test_warm_up_runs_every_length_at_every_size() -> None:
+    runner = Checked()
+    warm_up(loaded(TensorSpec("x", "float32", (None, None)), runner), (1, 4), lengths=(8, 32))
+    assert set(runner.shapes) == {(1, 8), (4, 8), (1, 32), (4, 32)}
+
+
+def test_a_model_that_raises_while_warming_fails_and_says_with_what() -> None:
+    runner = Checked()
+    signature = loaded(TensorSpec("x", "float32", (None, None)), runner)
+    recording = Recording(signature.spec.inputs, (np.ones((3, 5), "float32"),), "warmup.npz: request 0")
+    cold = replace(signature, recordings=(recording,), runner=Checked(lambda x: refuse_if(x.shape[1] == 5)))
+    with pytest.raises(
+        ModelLoadError,
+        match=r"fails with 1 rows of what was recorded \(warmup.npz: request 0\): ValueError: out of range",
+    ):
+        warm_up(cold, (1, 4))
 
 
 def test_warm_up_says_which_size_is_too_large() -> None:
     runner = Checked(lambda x: refuse_if(x.shape[0] > 4))
-    with pytest.raises(ModelLoadError, match=r"runs with 1 rows and fails with 8: .*; set max_batch_size below 8"):
-        warm_up(spec_of(TensorSpec("x", "float32", (None, 2))), runner, (1, 4, 8))
+    with pytest.raises(ModelLoadError, match=r"runs with 4 rows and fails with 8 rows .*; set max_batch_size below 8"):
+        warm_up(loaded(TensorSpec("x", "float32", (None, 2)), runner), (1, 4, 8))
 
 
 def test_runners_are_timed_in_turns() -> None:

@@ -7,19 +7,22 @@ thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from predictd_proto.errors import ModelLoadError
 from predictd_server.models.files import ModelFile, ModelFormat, digest_of
 from predictd_server.models.load_failure import load_failure, reason_of
 from predictd_server.models.reclaim import reclaim_memory
+from predictd_server.models.recorded import recorded_inputs
 from predictd_server.models.settings import ModelSettings
-from predictd_server.runner import LoadedModel, LoadedSignature
+from predictd_server.runner import LoadedModel
 from predictd_server.tensorflow.function_runner import FunctionRunner
 from predictd_server.tensorflow.private_graph import CONSTANT_LIMIT_BYTES
 from predictd_server.tensorflow.selection import Selected, select_runner
 from predictd_server.tensorflow.source_model import SourceModel, TracedSignature
 from predictd_server.trials.agreement import Tolerance, find_difference
+from predictd_server.trials.recording import Recording
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,9 @@ def load_model(
     try:
         digest = digest_of(file.path)
         source = _read(file)
-        selected = _select(source, ladder, constant_limit_bytes)
+        specs = {name: traced.spec for name, traced in source.signatures.items()}
+        recordings = recorded_inputs(file, specs, source.default_signature)
+        selected = _select(source, ladder, constant_limit_bytes, recordings)
     except Exception as error:
         raise load_failure(file.path, error) from error
     loaded = LoadedModel(
@@ -60,6 +65,7 @@ def load_model(
         source=str(file.path),
         weight_bytes=source.weight_bytes,
         notes=tuple(note for choice in selected.values() for note in choice.notes),
+        traces=len(source.signatures),
     )
     for note in loaded.notes:
         _log.warning("model %s: %s", file.name, note)
@@ -79,17 +85,25 @@ def _read(file: ModelFile) -> SourceModel:
     return read_keras(file.path)
 
 
-def _select(source: SourceModel, ladder: Sequence[int], constant_limit_bytes: int) -> dict[str, Selected]:
+def _select(
+    source: SourceModel,
+    ladder: Sequence[int],
+    constant_limit_bytes: int,
+    recordings: Mapping[str, tuple[Recording, ...]],
+) -> dict[str, Selected]:
     selected: dict[str, Selected] = {}
     others = [name for name in source.signatures if name != source.default_signature]
     for name in (source.default_signature, *others):
         traced = source.signatures[name]
-        twin = _twin(traced, source, selected)
+        recorded = recordings.get(name, ())
+        twin = _twin(traced, source, selected, recorded)
         if twin is not None:
             selected[name] = twin
             continue
         try:
-            selected[name] = select_runner(traced, source.owner, ladder, constant_limit_bytes, source.saved_model)
+            selected[name] = select_runner(
+                traced, source.owner, ladder, constant_limit_bytes, source.saved_model, recorded
+            )
         except ModelLoadError as error:
             if name == source.default_signature:
                 raise
@@ -98,17 +112,19 @@ def _select(source: SourceModel, ladder: Sequence[int], constant_limit_bytes: in
     return selected
 
 
-def _twin(traced: TracedSignature, source: SourceModel, selected: dict[str, Selected]) -> Selected | None:
+def _twin(
+    traced: TracedSignature, source: SourceModel, selected: dict[str, Selected], recordings: tuple[Recording, ...]
+) -> Selected | None:
     """Return the signature under another name if its graph is already loaded: exports give one graph two names."""
     for name, choice in selected.items():
         original = choice.signature
         if (original.spec.inputs, original.spec.outputs) != (traced.spec.inputs, traced.spec.outputs):
             continue
-        if original.synthesise is None:
+        make = original.synthesise or next((recording.inputs for recording in original.recordings), None)
+        if make is None:
             continue
-        inputs = original.synthesise(2)
+        inputs = make(2)
         one, other = (FunctionRunner(each.function, source.owner) for each in (traced, source.signatures[name]))
         if find_difference(one.run(inputs), other.run(inputs), Tolerance.SINGLE) is None:
-            shared = LoadedSignature(traced.spec, original.runner, original.are_rows_independent, original.synthesise)
-            return Selected(shared)
+            return Selected(replace(original, spec=traced.spec, recordings=recordings))
     return None

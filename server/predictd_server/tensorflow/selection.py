@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_server.models.load_failure import reason_of
 from predictd_server.processors import usable_processors
-from predictd_server.runner import LoadedSignature, Runner
+from predictd_server.runner import LoadedSignature, Runner, Synthesis
 from predictd_server.tensorflow.flat_graph import FlatGraph, flatten
 from predictd_server.tensorflow.function_runner import FunctionRunner
 from predictd_server.tensorflow.private_graph import build_session
@@ -31,6 +31,7 @@ from predictd_server.tensorflow.source_model import TracedSignature
 from predictd_server.trials.agreement import Tolerance, find_difference
 from predictd_server.trials.behaviour import are_rows_independent, is_repeatable
 from predictd_server.trials.probe import Probe, find_probe, row_bytes
+from predictd_server.trials.recording import Recording
 from predictd_server.trials.timing import shortest_runs_s
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ _BUDGET_S = 0.1
 _CLEARLY_FASTER = 0.85
 #: A graph's branches gain from running side by side when single operations leave processors idle.
 _POOL_PROCESSORS = 4
+
+
+_RECORD = "record inputs that it takes in warmup.npz beside it"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +78,12 @@ class _Trial:
 
 
 def select_runner(
-    traced: TracedSignature, owner: object, ladder: Sequence[int], constant_limit_bytes: int, saved_model: Path | None
+    traced: TracedSignature,
+    owner: object,
+    ladder: Sequence[int],
+    constant_limit_bytes: int,
+    saved_model: Path | None,
+    recordings: tuple[Recording, ...] = (),
 ) -> Selected:
     """Return a signature with the fastest way to run it that is right.
 
@@ -84,6 +93,7 @@ def select_runner(
         ladder: The batch sizes it will be run with, ascending.
         constant_limit_bytes: How many bytes of weights may become constants.
         saved_model: Its SavedModel directory, if it came from one.
+        recordings: Requests recorded for it: what it is tried with where it takes no made-up inputs.
 
     Raises:
         ModelLoadError: It can't run at all, or its answers depend on earlier requests.
@@ -91,9 +101,21 @@ def select_runner(
     reference = FunctionRunner(traced.function, owner)
     sizes = _trial_sizes(traced.spec, ladder)
     try:
-        probe = find_probe(reference.run, traced.spec.inputs, sizes[-1]).probe
+        probe = find_probe(reference.run, traced.spec.inputs, sizes[-1], recordings).probe
     except Exception as error:
-        return _unprobed(traced.spec, reference, error)
+        return _unprobed(traced.spec, reference, error, recordings)
+    selected = _select(traced, reference, probe, sizes, constant_limit_bytes, saved_model)
+    return replace(selected, signature=replace(selected.signature, recordings=recordings))
+
+
+def _select(
+    traced: TracedSignature,
+    reference: FunctionRunner,
+    probe: Probe | Recording,
+    sizes: Sequence[int],
+    constant_limit_bytes: int,
+    saved_model: Path | None,
+) -> Selected:
     flat = _flattened(traced)
     tolerance = Tolerance.HALF if flat is not None and flat.uses_halves else Tolerance.SINGLE
     inputs = probe.inputs(_FEW_ROWS)
@@ -116,19 +138,22 @@ def _flattened(traced: TracedSignature) -> FlatGraph | None:
         return None
 
 
-def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception) -> Selected:
+def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception, recordings: tuple[Recording, ...]) -> Selected:
+    if recordings:
+        text = f"{recordings[0].origin}: it can't run with what was recorded: {reason_of(error)}; record real inputs"
+        raise ModelLoadError(text) from error
     is_certain = all(tensor.dtype != STRING and None not in tensor.shape[1:] for tensor in spec.inputs)
     if is_certain:
-        text = f"signature {spec.name!r} can't run: it failed on every made-up input: {reason_of(error)}"
+        text = f"signature {spec.name!r} can't run: it failed on every made-up input: {reason_of(error)}; {_RECORD}"
         raise ModelLoadError(text) from error
     note = (
         f"signature {spec.name!r} takes none of the made-up inputs ({reason_of(error)}): "
-        "it isn't warmed up, and runs the slowest way because no other could be compared with it"
+        f"it isn't warmed up, and runs the slowest way because no other could be compared with it; {_RECORD}"
     )
     return Selected(LoadedSignature(spec, reference), (note,))
 
 
-def _unrepeatable(spec: SignatureSpec, reference: Runner, flat: FlatGraph | None, probe: Probe) -> Selected:
+def _unrepeatable(spec: SignatureSpec, reference: Runner, flat: FlatGraph | None, probe: Probe | Recording) -> Selected:
     if flat is not None and flat.writes and not flat.is_random:
         text = (
             f"signature {spec.name!r} answers the same input differently the second time: it keeps a state between "
@@ -137,15 +162,21 @@ def _unrepeatable(spec: SignatureSpec, reference: Runner, flat: FlatGraph | None
         )
         raise ModelLoadError(text)
     note = f"signature {spec.name!r} gives random answers: it runs the slowest way because no other could be compared"
-    return Selected(LoadedSignature(spec, reference, synthesise=probe.inputs), (note,))
+    return Selected(LoadedSignature(spec, reference, synthesise=_synthesis(probe)), (note,))
 
 
-def _selected(spec: SignatureSpec, runner: Runner, probe: Probe, tolerance: Tolerance, *notes: str) -> Selected:
+def _selected(
+    spec: SignatureSpec, runner: Runner, probe: Probe | Recording, tolerance: Tolerance, *notes: str
+) -> Selected:
     are_independent = are_rows_independent(runner, probe, tolerance)
     if not are_independent:
         note = f"signature {spec.name!r} has no answer per row that is free of the rows beside it: never merge requests"
         notes = (*notes, note)
-    return Selected(LoadedSignature(spec, runner, are_independent, probe.inputs), notes)
+    return Selected(LoadedSignature(spec, runner, are_independent, _synthesis(probe)), notes)
+
+
+def _synthesis(probe: Probe | Recording) -> Synthesis | None:
+    return probe.inputs if isinstance(probe, Probe) else None
 
 
 def _trial_sizes(spec: SignatureSpec, ladder: Sequence[int]) -> list[int]:
@@ -154,7 +185,7 @@ def _trial_sizes(spec: SignatureSpec, ladder: Sequence[int]) -> list[int]:
     return sorted({min(ladder), max(fitting, default=min(ladder))})
 
 
-def _trial(reference: Runner, probe: Probe, sizes: Sequence[int], tolerance: Tolerance) -> _Trial:
+def _trial(reference: Runner, probe: Probe | Recording, sizes: Sequence[int], tolerance: Tolerance) -> _Trial:
     inputs = {rows: probe.inputs(rows) for rows in sizes}
     return _Trial(inputs, {rows: reference.run(arrays) for rows, arrays in inputs.items()}, tolerance)
 

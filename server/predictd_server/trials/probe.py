@@ -1,4 +1,4 @@
-"""Probes: made-up inputs that a model takes, found by trying.
+"""Probes: inputs that a model takes, found by trying: made-up ones, and where none will do, recorded ones.
 
 Owns the choice of values and of lengths for free axes. It knows numpy only and never says what an answer should be.
 Loader thread.
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from predictd_proto.dtypes import BFLOAT16, DTYPE_BYTES, NUMPY_DTYPES, STRING
 from predictd_proto.tensors import TensorSpec
 from predictd_server.runner import Arrays
+from predictd_server.trials.recording import Recording
 
 #: Lengths tried for free axes other than the rows'. 16 suits sequences, the larger ones images, 1 the rest.
 FREE_LENGTHS = (16, 64, 224, 1)
@@ -57,12 +58,19 @@ class Probe:
     fill: Fill
     free_length: int
 
-    def inputs(self, rows: int, seed: int = 0) -> list[NDArray[Any]]:
-        """Return inputs of a number of rows (a fixed axis 0 keeps its length). One seed gives the same values."""
-        return [self._input(spec, rows, seed + index) for index, spec in enumerate(self.specs)]
+    def inputs(self, rows: int, seed: int = 0, length: int | None = None) -> list[NDArray[Any]]:
+        """Return inputs of a number of rows (a fixed axis 0 keeps its length). One seed gives the same values.
 
-    def _input(self, spec: TensorSpec, rows: int, seed: int) -> NDArray[Any]:
-        lengths = tuple(self.free_length if axis is None else axis for axis in spec.shape[1:])
+        Args:
+            rows: The length of each free axis 0.
+            seed: Chooses the values.
+            length: The length of the other free axes; None for the probe's own.
+        """
+        free_length = self.free_length if length is None else length
+        return [self._input(spec, rows, seed + index, free_length) for index, spec in enumerate(self.specs)]
+
+    def _input(self, spec: TensorSpec, rows: int, seed: int, free_length: int) -> NDArray[Any]:
+        lengths = tuple(free_length if axis is None else axis for axis in spec.shape[1:])
         if not spec.shape:
             shape: tuple[int, ...] = ()
         else:
@@ -72,7 +80,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A probe that a graph took.
+    """A probe, or a recorded request, that a graph took.
 
     Attributes:
         probe: The probe.
@@ -80,25 +88,28 @@ class Probed:
         outputs: What the graph answered.
     """
 
-    probe: Probe
+    probe: Probe | Recording
     inputs: list[NDArray[Any]]
     outputs: Arrays
 
 
-def find_probe(run: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec], rows: int) -> Probed:
-    """Return the first probe that a graph takes, preferring one with finite answers.
+def find_probe(
+    run: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec], rows: int, recordings: Sequence[Recording] = ()
+) -> Probed:
+    """Return the first probe that a graph takes, preferring one with finite answers, and made-up to recorded ones.
 
     Args:
         run: Runs the graph.
         specs: Its inputs.
         rows: Rows to try with: as many as will be run later, since a few rows may be in range by luck.
+        recordings: Requests recorded for it.
 
     Raises:
-        Exception: What the graph raised for zeros, when it took no probe at all.
+        Exception: What the graph raised for the first recorded request, else for zeros, when it took no probe at all.
     """
-    errors: dict[Probe, Exception] = {}
+    errors: dict[Probe | Recording, Exception] = {}
     infinite: Probed | None = None
-    for probe in _probes(tuple(specs)):
+    for probe in (*_probes(tuple(specs)), *recordings):
         inputs = probe.inputs(rows)
         try:
             run(probe.inputs(rows, seed=OTHER_SEED))
@@ -112,7 +123,9 @@ def find_probe(run: Callable[[Arrays], Arrays], specs: Sequence[TensorSpec], row
         infinite = infinite or found
     if infinite is not None:
         return infinite
-    raise next(error for probe, error in errors.items() if probe.fill is Fill.ZEROS)
+    if recordings:  # what was recorded is what it should take
+        raise errors[recordings[0]]
+    raise next(error for probe, error in errors.items() if isinstance(probe, Probe) and probe.fill is Fill.ZEROS)
 
 
 def row_bytes(specs: Sequence[TensorSpec], free_length: int = FREE_LENGTHS[0]) -> int:

@@ -29,11 +29,12 @@ class Recording:
     origin: str
 
     def inputs(self, rows: int, seed: int = 0) -> list[NDArray[Any]]:
-        """Return inputs of a number of rows: the recorded ones in turn. Another seed begins with another row."""
+        """Return inputs of a number of rows: the recorded ones in turn. Seed 0 begins with the first, others don't."""
         return [self._input(array, spec, rows, seed) for array, spec in zip(self.arrays, self.specs, strict=True)]
 
     @staticmethod
     def _input(array: NDArray[Any], spec: TensorSpec, rows: int, seed: int) -> NDArray[Any]:
         if spec.shape[:1] != (None,):
             return array
-        return np.ascontiguousarray(array[(np.arange(rows) + seed) % len(array)])
+        start = 1 + seed % (len(array) - 1) if seed and len(array) > 1 else 0
+        return np.ascontiguousarray(array[(np.arange(rows) + start) % len(array)])

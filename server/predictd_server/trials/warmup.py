@@ -5,57 +5,71 @@ Owns the order and the measuring. It knows numpy only. Loader thread, before the
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from predictd_proto.errors import ModelLoadError
-from predictd_proto.metadata import SignatureSpec
 from predictd_server.models.load_failure import reason_of
-from predictd_server.runner import Runner
-from predictd_server.trials.probe import Probe, find_probe
+from predictd_server.runner import Arrays, LoadedSignature
 from predictd_server.trials.timing import median_run_s
 
-_log = logging.getLogger(__name__)
-
-#: Seconds of timed runs per batch size.
+#: Seconds of timed runs per batch size and kind of input.
 BUDGET_S = 0.1
 
 
-def warm_up(spec: SignatureSpec, runner: Runner, sizes: Sequence[int]) -> dict[int, float]:
-    """Run a signature at every batch size on made-up inputs.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One run of the warm-up.
+
+    Attributes:
+        inputs: What with.
+        what: What they are, for an error's text.
+    """
+
+    inputs: Arrays
+    what: str
+
+
+def warm_up(signature: LoadedSignature, sizes: Sequence[int], lengths: Sequence[int] = ()) -> dict[int, float]:
+    """Run a signature at every batch size, on made-up inputs of every length and on recorded ones.
 
     Args:
-        spec: Its inputs.
-        runner: Runs it.
+        signature: What to run. One that takes no made-up input and has no recorded one is left cold.
         sizes: Batch sizes in rows, ascending. A fixed axis 0 keeps its own length.
+        lengths: The lengths that free axes are padded to; empty for the one that it was tried with.
 
     Returns:
-        The median seconds of a run, by batch size; empty when no made-up input was taken by the graph.
+        The median seconds of a run, by batch size, of the slowest inputs; empty when there were none.
 
     Raises:
-        ModelLoadError: A larger batch failed where a smaller one ran.
+        ModelLoadError: A run failed.
     """
-    try:
-        probe = _probe(spec, runner, sizes)
-    except Exception as error:
-        _log.warning("signature %r is not warmed up: it takes no made-up input: %s", spec.name, reason_of(error))
-        return {}
     durations_s: dict[int, float] = {}
     for size in sizes:
-        try:
-            durations_s[size] = median_run_s(runner, probe.inputs(size), BUDGET_S)
-        except Exception as error:
-            text = (
-                f"signature {spec.name!r} runs with {sizes[0]} rows and fails with {size}: {reason_of(error)}; "
-                f"set max_batch_size below {size}"
-            )
-            raise ModelLoadError(text) from error
+        for run in _runs(signature, size, lengths):
+            try:
+                seconds = median_run_s(signature.runner, run.inputs, BUDGET_S)
+            except Exception as error:
+                raise _failure(signature, run, size, durations_s, error) from error
+            durations_s[size] = max(seconds, durations_s.get(size, 0.0))
     return durations_s
 
 
-def _probe(spec: SignatureSpec, runner: Runner, sizes: Sequence[int]) -> Probe:
-    try:
-        return find_probe(runner.run, spec.inputs, sizes[-1]).probe
-    except Exception:
-        # The largest size may be too large for the machine, which is worth a text of its own.
-        return find_probe(runner.run, spec.inputs, sizes[0]).probe
+def _runs(signature: LoadedSignature, size: int, lengths: Sequence[int]) -> Iterator[_Run]:
+    make = signature.synthesise
+    if make is not None:
+        has_free_axes = any(None in spec.shape[1:] for spec in signature.spec.inputs)
+        for length in lengths if lengths and has_free_axes else (None,):
+            yield _Run(make(size, length=length), "made-up inputs" + (f" of length {length}" if length else ""))
+    for recording in signature.recordings:
+        yield _Run(recording.inputs(size), f"what was recorded ({recording.origin})")
+
+
+def _failure(
+    signature: LoadedSignature, run: _Run, size: int, durations_s: Mapping[int, float], error: Exception
+) -> ModelLoadError:
+    ran = [smaller for smaller in durations_s if smaller < size]
+    before = f"runs with {ran[-1]} rows and " if ran else ""
+    text = f"signature {signature.spec.name!r} {before}fails with {size} rows of {run.what}: {reason_of(error)}"
+    advice = f"set max_batch_size below {size}" if ran else "it would fail for every request: put the model right"
+    return ModelLoadError(f"{text}; {advice}")

@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from predictd_proto.errors import ConfigError, PredictdError
-from predictd_server.settings import SETTINGS, Setting, Settings
+from predictd_server.setting import Setting
+from predictd_server.settings import SETTINGS, Settings
 from predictd_server.settings_sources import load_settings
 
 #: A setting or an argument is wrong. (EX_CONFIG of sysexits.h.)
@@ -76,7 +77,6 @@ def _parsed(name: str, text: str) -> Any:
 def _serve(settings: Settings) -> int:
     # Imported here: `predictd serve --help` and a mistyped flag need neither zmq nor the models' files.
     from predictd_server.daemon import Daemon
-    from predictd_server.models.policy import wanted
     from predictd_server.models.repository import Repository
 
     logging.basicConfig(
@@ -87,5 +87,4 @@ def _serve(settings: Settings) -> int:
         raise ConfigError(text)
     repository = Repository(settings.models)
     repository.check(is_watched=settings.watch_s > 0)
-    files = [found.versions[number] for found in repository.look().values() for number in wanted(found)]
-    return Daemon(settings, files).run()
+    return Daemon(settings, repository).run()

@@ -29,9 +29,9 @@ from predictd_server.endpoint_lock import EndpointLock
 from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
-from predictd_server.models.files import ModelFile
 from predictd_server.models.loader import Loader
 from predictd_server.models.registry import Registry
+from predictd_server.models.repository import Repository
 from predictd_server.settings import Settings
 from predictd_server.sockets import new_context
 from predictd_server.status_report import StatusReport
@@ -53,13 +53,13 @@ class Daemon:
 
     Args:
         settings: All settings.
-        files: The models to serve.
+        repository: The models to serve.
 
     Raises:
         ConfigError: The endpoint is open to other machines.
     """
 
-    def __init__(self, settings: Settings, files: list[ModelFile]) -> None:
+    def __init__(self, settings: Settings, repository: Repository) -> None:
         self._settings = settings
         self._endpoint = Endpoint.parse(settings.endpoint) if settings.endpoint else default_endpoint()
         check_loopback(self._endpoint)
@@ -80,6 +80,7 @@ class Daemon:
             max_timeout_s=settings.max_timeout_ms / 1000,
             window_s=settings.batch_timeout_ms / 1000,
             max_batch_bytes=settings.max_batch_bytes,
+            fair_run_s=settings.fair_run_ms / 1000,
         )
         self._frontend = Frontend(
             self._context,
@@ -90,7 +91,7 @@ class Daemon:
         )
         self._control = Control(self._context, endpoint=self._endpoint.control)
         self._engine = Engine(counters, wake=self._frontend.wake)
-        self._loader = Loader(settings, registry, files, on_done=self._loaded)
+        self._loader = Loader(settings, registry, repository, on_done=self._loaded)
         self._exit_code = 0
         self._report = StatusReport(
             settings=settings,

@@ -12,7 +12,7 @@ from predictd_proto.limits import Limits
 from predictd_proto.messages import Hello, Welcome
 from predictd_proto.status import DRAINING, READY, STARTING
 from predictd_proto.version import choose_version
-from predictd_server.models.registry import LOADING, Registry
+from predictd_server.models.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,10 @@ class Greeting:
     registry: Registry
 
     def state(self, *, is_draining: bool) -> str:
-        """Return "starting", "ready" or "draining"."""
+        """Return "starting" until everything was loaded or has failed once, then "ready"; "draining" at the end."""
         if is_draining:
             return DRAINING
-        models = self.registry.metadata()
-        return READY if models and all(model.state != LOADING for model in models) else STARTING
+        return STARTING if self.registry.is_starting else READY
 
     def answer(self, hello: Hello, *, is_draining: bool) -> Welcome:
         """Return the welcome.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -19,6 +18,7 @@ from predictd_server.core import Core
 from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
+from predictd_server.resident import resident_bytes
 from predictd_server.settings import Settings
 
 #: The pump turns several times a second while nothing runs on its thread.
@@ -82,12 +82,3 @@ class StatusReport:
 
 def _age_ms(since_s: float | None, now: float) -> float | None:
     return None if since_s is None else round(max(now - since_s, 0.0) * 1000, 3)
-
-
-def resident_bytes() -> int | None:
-    """Return this process's resident memory; None where /proc doesn't tell (proc(5), statm's second number)."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")

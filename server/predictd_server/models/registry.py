@@ -1,12 +1,14 @@
-"""The registry: which models and versions there are, and in what state.
+"""The registry: which models and versions there are, in what state, and by which labels they go.
 
 Owns the map from a request's model, version and signature to what serves it. Written by the loader thread, read by the
-pump and the control thread: every change replaces a whole tuple, so readers need no lock and never see half of one.
+pump and the control thread: every change replaces a model's whole record, so readers need no lock and never see half of
+one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from predictd_proto.errors import (
     ModelLoadError,
@@ -19,7 +21,7 @@ from predictd_proto.errors import (
 from predictd_proto.metadata import ModelMetadata
 from predictd_server.served import ServedSignature
 
-LOADING, READY, FAILED = "loading", "ready", "failed"
+AVAILABLE, LOADING, READY, UNLOADING, FAILED = "available", "loading", "ready", "unloading", "failed"
 
 #: What to wait for a model that is loading: TensorFlow's start and a load take seconds.
 LOADING_RETRY_MS = 500
@@ -30,12 +32,53 @@ class ServedModel:
     """One version of one model.
 
     Attributes:
-        metadata: What clients get to see.
-        signatures: What serves each signature; empty until it is ready.
+        metadata: What clients get to see; its labels and `is_default` are the registry's.
+        signatures: What serves each signature; empty unless it is ready or unloading.
     """
 
     metadata: ModelMetadata
     signatures: dict[str, ServedSignature] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model's whole record.
+
+    Attributes:
+        versions: Newest first.
+        labels: Versions by label; they need not be there.
+        default: What a request gets that names no version: a version or a label; None for the newest that is ready.
+    """
+
+    versions: tuple[ServedModel, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    default: int | str | None = None
+
+    def by_number(self, version: int | None) -> ServedModel | None:
+        return next((served for served in self.versions if served.metadata.version == version), None)
+
+    def number_of(self, version: int | str) -> int | None:
+        return self.labels.get(version) if isinstance(version, str) else version
+
+    def newest_ready(self) -> ServedModel | None:
+        return next((served for served in self.versions if served.metadata.is_ready), None)
+
+    def told(self) -> _Model:
+        """Return the record with each version's labels and `is_default` in its metadata."""
+        chosen = self.newest_ready() if self.default is None else self.by_number(self.number_of(self.default))
+        return replace(
+            self, versions=tuple(self._told(served, is_default=served is chosen) for served in self.versions)
+        )
+
+    def _told(self, served: ServedModel, *, is_default: bool) -> ServedModel:
+        metadata = served.metadata
+        labels = tuple(sorted(label for label, number in self.labels.items() if number == metadata.version))
+        if (metadata.labels, metadata.is_default) == (labels, is_default):
+            return served
+        return replace(served, metadata=replace(metadata, labels=labels, is_default=is_default))
+
+
+_UNKNOWN = _Model()
 
 
 class Registry:
@@ -43,22 +86,63 @@ class Registry:
 
     Attributes:
         generation: Counts the changes; what `find` said in another generation may no longer hold.
+        is_starting: Not everything that is to be served at the start has been loaded or has failed.
     """
 
     def __init__(self) -> None:
-        self._models: dict[str, tuple[ServedModel, ...]] = {}
+        self._models: dict[str, _Model] = {}
         self.generation = 0
+        self.is_starting = False
+
+    # --- the loader's ------------------------------------------------------------------------------------------------
 
     def put(self, served: ServedModel) -> None:
         """Add a version, or replace the one of that name and number."""
         name, version = served.metadata.name, served.metadata.version
-        others = [other for other in self._models.get(name, ()) if other.metadata.version != version]
-        self._models[name] = tuple(sorted((*others, served), key=lambda item: -item.metadata.version))
+        model = self._models.get(name, _UNKNOWN)
+        others = [other for other in model.versions if other.metadata.version != version]
+        versions = sorted((*others, served), key=lambda item: -item.metadata.version)
+        self._change(name, replace(model, versions=tuple(versions)))
+
+    def remove(self, name: str, version: int) -> None:
+        """Take a version out; a model goes with its last one."""
+        model = self._models.get(name, _UNKNOWN)
+        left = tuple(served for served in model.versions if served.metadata.version != version)
+        if left:
+            self._change(name, replace(model, versions=left))
+        elif self._models.pop(name, None) is not None:
+            self.generation += 1
+
+    def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Let labels point at versions, these and no others. The model must be there."""
+        self._change(name, replace(self._models[name], labels=dict(labels)))
+
+    def set_default(self, name: str, default: int | str | None) -> None:
+        """Say what a request gets that names no version. The model must be there."""
+        self._change(name, replace(self._models[name], default=default))
+
+    def _change(self, name: str, model: _Model) -> None:
+        # In this order: who reads the new generation must find the new models.
+        self._models[name] = model.told()
         self.generation += 1
+
+    # --- any thread's ------------------------------------------------------------------------------------------------
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all models, loading and failed ones among them."""
         return tuple(sorted(self._models))
+
+    def versions(self, name: str) -> tuple[ServedModel, ...]:
+        """Return a model's versions, newest first; none for an unknown name."""
+        return self._models.get(name, _UNKNOWN).versions
+
+    def get(self, name: str, version: int) -> ServedModel | None:
+        """Return one version; None where it isn't there."""
+        return self._models.get(name, _UNKNOWN).by_number(version)
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Return a model's versions by label."""
+        return self._models.get(name, _UNKNOWN).labels
 
     def metadata(self, name: str | None = None) -> tuple[ModelMetadata, ...]:
         """Return every version of one model, or of all, newest first.
@@ -67,20 +151,20 @@ class Registry:
             ModelNotFoundError: There is no model of that name.
         """
         if name is not None:
-            return tuple(served.metadata for served in self._versions(name))
-        return tuple(served.metadata for key in self.names() for served in self._models[key])
+            return tuple(served.metadata for served in self._model(name).versions)
+        return tuple(served.metadata for key in self.names() for served in self.versions(key))
 
     def find(self, name: str, version: int | str | None, signature: str | None) -> ServedSignature:
         """Return what serves a request.
 
         Raises:
-            ModelNotFoundError: No such model; the text lists those there are.
-            VersionNotFoundError: No such version or label.
+            ModelNotFoundError: No such model, or none of its versions is loaded; the text lists what there is.
+            VersionNotFoundError: No such version or label, or it isn't loaded.
             SignatureNotFoundError: No such signature.
             ModelNotReadyError: It is still loading.
             ModelLoadError: It could not be loaded.
         """
-        served = self._choose(name, version)
+        served = _choose(name, self._model(name), version)
         wanted = served.metadata.default_signature if signature is None else signature
         found = served.signatures.get(wanted)
         if found is None:
@@ -92,43 +176,67 @@ class Registry:
             raise SignatureNotFoundError(text)
         return found
 
-    def _versions(self, name: str) -> tuple[ServedModel, ...]:
-        versions = self._models.get(name)
-        if versions is None:
+    def _model(self, name: str) -> _Model:
+        model = self._models.get(name)
+        if model is None:
             have = ", ".join(map(repr, self.names())) or "none"
             text = f"no model {name!r} is served here; there are {have} (see `predictd models`)"
             raise ModelNotFoundError(text)
-        return versions
-
-    def _choose(self, name: str, version: int | str | None) -> ServedModel:
-        versions = self._versions(name)
-        candidates = [served for served in versions if _is_meant(served.metadata, version)]
-        if not candidates:
-            have = ", ".join(
-                " ".join((f"version {it.version}", *map(repr, it.labels))) for it in (v.metadata for v in versions)
-            )
-            text = (
-                f"model {name!r} has no version or label {version!r}; it has {have}. "
-                "Name one of them, or none for the latest"
-            )
-            raise VersionNotFoundError(text)
-        for served in candidates:
-            if served.metadata.is_ready:
-                return served
-        raise _not_ready(candidates[0].metadata)
+        return model
 
 
-def _is_meant(metadata: ModelMetadata, version: int | str | None) -> bool:
-    if version is None:
-        return True
-    return version == metadata.version if isinstance(version, int) else version in metadata.labels
+def _choose(name: str, model: _Model, version: int | str | None) -> ServedModel:
+    wanted = model.default if version is None else version
+    if wanted is None:
+        newest = model.newest_ready()
+        if newest is None:
+            raise _none_ready(name, model)
+        return newest
+    served = model.by_number(model.number_of(wanted))
+    if served is None:
+        asked = "" if version is not None else ", which is its default"
+        if isinstance(wanted, str) and wanted in model.labels:
+            asked = f" ({model.labels[wanted]}){asked}"
+        text = f"model {name!r} has no version or label {wanted!r}{asked}; it has {_listed(model)}. Name one of them"
+        raise VersionNotFoundError(text)
+    if not served.metadata.is_ready:
+        raise _not_ready(model, served.metadata)
+    return served
 
 
-def _not_ready(metadata: ModelMetadata) -> PredictdError:
+def _listed(model: _Model) -> str:
+    return ", ".join(
+        " ".join((f"version {metadata.version}", *map(repr, metadata.labels), *_state(metadata)))
+        for metadata in (served.metadata for served in model.versions)
+    )
+
+
+def _state(metadata: ModelMetadata) -> tuple[str, ...]:
+    return () if metadata.is_ready else (f"({metadata.state})",)
+
+
+def _none_ready(name: str, model: _Model) -> PredictdError:
+    """Return why a model is not served: the newest version that is coming or has failed is the reason."""
+    for state in (LOADING, FAILED):
+        for served in model.versions:
+            if served.metadata.state == state:
+                return _not_ready(model, served.metadata)
+    text = (
+        f"model {name!r} is not served now: it has {_listed(model)}, and none is loaded. "
+        f"Load one: `predictd load {name}`"
+    )
+    return ModelNotFoundError(text)
+
+
+def _not_ready(model: _Model, metadata: ModelMetadata) -> PredictdError:
+    label = f"model {metadata.name!r} version {metadata.version}"
+    if metadata.state == LOADING:
+        text = f"{label} is loading; try again in {LOADING_RETRY_MS} ms"
+        return ModelNotReadyError(text, {"retry_after_ms": LOADING_RETRY_MS})
+    order = f"`predictd load {metadata.name} {metadata.version}`"
     if metadata.state == FAILED:
-        return ModelLoadError(
-            f"model {metadata.name!r} version {metadata.version} is not served: {metadata.error}. "
-            "Put the file right and restart the daemon"
-        )
-    text = f"model {metadata.name!r} version {metadata.version} is {metadata.state}; try again in {LOADING_RETRY_MS} ms"
-    return ModelNotReadyError(text, {"retry_after_ms": LOADING_RETRY_MS})
+        return ModelLoadError(f"{label} is not served: {metadata.error}. Put the file right and load it again: {order}")
+    ready = ", ".join(f"version {served.metadata.version}" for served in model.versions if served.metadata.is_ready)
+    is_there = "is being unloaded" if metadata.state == UNLOADING else "is there, but not loaded"
+    text = f"{label} {is_there}; ready: {ready or 'none'}. Name one of those, or load it: {order}"
+    return VersionNotFoundError(text)

@@ -1,0 +1,172 @@
+"""Loading one version: from its files to signatures that answer as they should, at every size that will be asked for.
+
+Owns the order start the backend -> read and trace -> warm up -> gate. It publishes nothing and decides nothing about
+other versions. Loader thread: the backend is imported on this thread and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from predictd_proto.errors import ModelLoadError
+from predictd_proto.facts import safe_text
+from predictd_proto.metadata import ModelMetadata
+from predictd_server.ladder import within_bytes
+from predictd_server.models.backend import choose_backend
+from predictd_server.models.contents import digest_of
+from predictd_server.models.files import ModelFile
+from predictd_server.models.gate import check_golden
+from predictd_server.models.registry import READY, ServedModel
+from predictd_server.models.settings import ModelSettings
+from predictd_server.models.trust import check_memory, check_size, check_trust
+from predictd_server.resident import resident_bytes
+from predictd_server.served import ServedSignature, is_mergeable, row_bytes
+from predictd_server.settings import Settings
+from predictd_server.trials.warmup import warm_up
+
+if TYPE_CHECKING:
+    from predictd_server.runner import LoadedModel
+
+_log = logging.getLogger("predictd")
+
+#: A path or a library's error may hold what UTF-8 can't carry, and any amount of it.
+MOST_TEXT = 4000
+
+
+class VersionLoading:
+    """Loads versions, one after the other.
+
+    Args:
+        settings: Ladder, bounds, the backend and its runtime's settings.
+
+    Raises:
+        ConfigError: The backend isn't installed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._backend = choose_backend(settings)
+        self._runtime: dict[str, Any] = {}
+
+    def runtime(self) -> Mapping[str, Any]:
+        """Return the model runtime's effective settings; empty until it has started. Any thread."""
+        return self._runtime
+
+    def load(self, file: ModelFile, settings: ModelSettings) -> ServedModel:
+        """Return a version that is ready to serve.
+
+        Args:
+            file: The version.
+            settings: Its model's.
+
+        Raises:
+            Exception: Whatever a file and the libraries that read it may raise.
+        """
+        if not self._runtime:
+            self._runtime = self._backend.start(self._settings)
+        self._judge(file, settings)
+        before_bytes, started = resident_bytes(), monotonic()
+        loaded = self._backend.load(file, settings, self._settings.ladder)
+        try:
+            loaded_at = monotonic()
+            signatures = self._signatures(file, settings, loaded)
+            for signature in signatures.values():
+                sizes = signature.sizes or (1,)
+                signature.costs_s.update(warm_up(loaded.signatures[signature.spec.name], sizes, settings.lengths))
+            gate = check_golden(file, settings, signatures, loaded.default_signature)
+        except BaseException:
+            loaded.close()
+            raise
+        metadata = _ready_metadata(
+            file,
+            loaded,
+            signatures,
+            load_ms=(loaded_at - started) * 1000,
+            warmup_ms=(monotonic() - loaded_at) * 1000,
+            grown_bytes=_growth(before_bytes),
+            gate=gate,
+        )
+        return ServedModel(metadata, signatures)
+
+    def _judge(self, file: ModelFile, settings: ModelSettings) -> None:
+        """Refuse files before anything of them is taken apart."""
+        check_size(file, settings)
+        check_memory(file, used_bytes=resident_bytes() or 0, limit_bytes=self._settings.memory_limit_bytes)
+        if settings.digests:
+            check_trust(file, settings, digest_of(file.path))
+
+    def _signatures(self, file: ModelFile, settings: ModelSettings, loaded: LoadedModel) -> dict[str, ServedSignature]:
+        served: dict[str, ServedSignature] = {}
+        for name, signature in loaded.signatures.items():
+            sizes: tuple[int, ...] = ()
+            if signature.are_rows_independent and is_mergeable(signature.spec):
+                sizes = within_bytes(self._settings.ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
+            served[name] = ServedSignature(
+                file.name, file.version, signature.spec, signature.runner, sizes, settings=settings
+            )
+        if not served:
+            text = f"{file.path}: has no signature that can be called; expected at least one"
+            raise ModelLoadError(text)
+        return served
+
+
+def unloaded(file: ModelFile, state: str, error: str = "") -> ServedModel:
+    """Return a version that is not served, as clients get to see it.
+
+    Args:
+        file: The version.
+        state: What it is instead.
+        error: Why.
+    """
+    return ServedModel(
+        ModelMetadata(
+            name=file.name,
+            version=file.version,
+            state=state,
+            source=safe_text(file.path.name, MOST_TEXT),
+            format=file.format.value,
+            error=safe_text(error, MOST_TEXT),
+        )
+    )
+
+
+def _growth(before_bytes: int | None) -> int | None:
+    after_bytes = resident_bytes()
+    return None if before_bytes is None or after_bytes is None else max(after_bytes - before_bytes, 0)
+
+
+def _ready_metadata(
+    file: ModelFile,
+    loaded: LoadedModel,
+    signatures: dict[str, ServedSignature],
+    *,
+    load_ms: float,
+    warmup_ms: float,
+    grown_bytes: int | None,
+    gate: str,
+) -> ModelMetadata:
+    default = signatures[loaded.default_signature]
+    return ModelMetadata(
+        name=file.name,
+        version=file.version,
+        state=READY,
+        signatures=tuple(signature.spec for signature in signatures.values()),
+        default_signature=loaded.default_signature,
+        batch_sizes=default.sizes,
+        digest=loaded.digest,
+        source=safe_text(file.path.name, MOST_TEXT),
+        format=file.format.value,
+        runner=default.runner.kind,
+        runners=tuple(signature.runner.kind for signature in signatures.values()),
+        load_ms=round(load_ms, 1),
+        warmup_ms=round(warmup_ms, 1),
+        traces=loaded.traces,
+        parameters=loaded.parameters,
+        memory_bytes=grown_bytes,
+        weight_bytes=loaded.weight_bytes,
+        gate=safe_text(gate, MOST_TEXT),
+        notes=tuple(safe_text(note, MOST_TEXT) for note in loaded.notes),
+    )

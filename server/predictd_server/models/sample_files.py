@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +30,6 @@ _ENDING = ".npy"
 #: Headers of arrays without named fields are of these versions.
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 #: Names and headers, beside the arrays themselves.
 _MOST_FILE_BYTES = MOST_BYTES + (1 << 20)
 
@@ -73,7 +71,9 @@ def read_samples(path: Path) -> dict[str, NDArray[Any]] | None:
     except OSError as error:
         text = f"{path}: can't be read: {error.strerror or error}; give the daemon's user access to it"
         raise ModelLoadError(text) from error
-    except _BROKEN as error:
+    except ModelLoadError:
+        raise
+    except Exception as error:  # zip files and numpy's headers, which are Python texts, may be broken in any way
         text = (
             f"{path}: expected a whole .npz file, as numpy.savez writes it; got {type(error).__name__}: {error}; "
             "it may be cut short: write it again"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from predictd_server.settings import SETTINGS, Setting
+from predictd_server.setting import Setting
+from predictd_server.settings import SETTINGS
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- settings: tests/docs compares this table with the code -->"

@@ -14,89 +14,8 @@ from predictd_proto.errors import ConfigError
 from predictd_proto.limits import Limits
 from predictd_server.ladder import batch_ladder
 from predictd_server.models.settings import ModelSettings
+from predictd_server.setting import Setting
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting's description.
-
-    Attributes:
-        name: Its key in the file; `PREDICTD_<NAME>` in the environment, `--<name>` with dashes on the command line.
-        kind: bool, int, float or str.
-        default: Its value where nothing sets it.
-        help: One line, with the unit.
-        low: Smallest value allowed.
-        high: Largest value allowed.
-        choices: The values allowed, where they are few.
-    """
-
-    name: str
-    kind: type
-    default: Any
-    help: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-
-    @property
-    def variable(self) -> str:
-        """Its name in the environment."""
-        return f"PREDICTD_{self.name.upper()}"
-
-    @property
-    def flag(self) -> str:
-        """Its name on the command line."""
-        return "--" + self.name.replace("_", "-")
-
-    def check(self, value: object, origin: str) -> Any:
-        """Return the value in the setting's type.
-
-        Raises:
-            ConfigError: It is of another type or out of bounds; the text names the origin.
-        """
-        wanted = float if self.kind is float and type(value) is int else self.kind
-        converted = float(value) if wanted is float and isinstance(value, int) else value
-        if type(converted) is not self.kind or not self._is_within(converted):
-            text = f"{origin}: {self.name} = {value!r}: expected {self.expectation}"
-            raise ConfigError(text)
-        return converted
-
-    def parse(self, text: str, origin: str) -> Any:
-        """Return a text, as the environment and the command line give it, in the setting's type.
-
-        Raises:
-            ConfigError: It can't be read as that.
-        """
-        value: object = text
-        try:
-            if self.kind is bool:
-                value = _BOOLS[text.strip().lower()]
-            elif self.kind is not str:
-                value = self.kind(text)
-        except (ValueError, KeyError):
-            message = f"{origin}: {self.name} = {text!r}: expected {self.expectation}"
-            raise ConfigError(message) from None
-        return self.check(value, origin)
-
-    @property
-    def expectation(self) -> str:
-        """What a value must be, in words."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
-        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[self.kind]
-        if self.low is not None and self.high is not None:
-            return f"{words} from {self.low:g} to {self.high:g}"
-        return words if self.low is None else f"{words} of at least {self.low:g}"
-
-    def _is_within(self, value: Any) -> bool:
-        if self.choices:
-            return value in self.choices
-        if self.low is not None and not value >= self.low:
-            return False
-        return self.high is None or bool(value <= self.high)
-
-
-_BOOLS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _MOST_ROWS = 1 << 24
 _MOST_BYTES = 1 << 40
 
@@ -213,11 +132,34 @@ class Settings:
             inert["max_batch_size"] = f"a queue of max_queue_rows = {self.max_queue_rows} never fills a batch"
         if self.inline_ms >= self.stuck_after_s * 1000:
             inert["inline_ms"] = f"a run of stuck_after_s = {self.stuck_after_s:g} ends the process"
+        if "settle_s" in self.origins and not self.watch_s:
+            inert["settle_s"] = "nothing is watched with watch_s = 0"
         foreign = _FOREIGN[self.backend].items()
         inert |= {name: why for name, why in foreign if getattr(self, name) != BY_NAME[name].default}
         for name, why in inert.items():
             origin = self.origins.get(name, "default")
             text = f"{origin}: {name} = {getattr(self, name)} has no effect: {why}; remove it or change the other"
+            raise ConfigError(text)
+        for model in self.models:
+            self._check_model(model)
+
+    def _check_model(self, model: ModelSettings) -> None:
+        """Refuse what is set for a model and has no effect by what is set for the server."""
+        batch_size = model.max_batch_size or self.max_batch_size
+        queue_rows = model.max_queue_rows or self.max_queue_rows
+        inert: dict[str, str] = {}
+        if model.batch_timeout_ms and batch_size == 1:
+            inert["batch_timeout_ms"] = "with max_batch_size = 1 no request ever waits for company"
+        if model.max_batch_size and queue_rows < batch_size:
+            inert["max_batch_size"] = f"a queue of max_queue_rows = {queue_rows} never fills a batch"
+        if model.max_bytes and 0 < self.memory_limit_bytes < model.max_bytes:
+            inert["max_bytes"] = f"nothing larger than memory_limit_bytes = {self.memory_limit_bytes} is loaded"
+        for name, why in inert.items():
+            origin = self.origins.get("models", "default")
+            text = (
+                f"{origin}: models.{model.name or '*'}: {name} = {getattr(model, name)} has no effect: {why}; "
+                "remove it or change the other"
+            )
             raise ConfigError(text)
 
     @property

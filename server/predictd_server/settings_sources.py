@@ -5,7 +5,6 @@ Owns reading the one TOML file and the environment, and the refusal of names tha
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from predictd_proto.errors import ConfigError
 from predictd_server.models.entries import entries_of, entry_of
+from predictd_server.setting import unknown_name
 from predictd_server.settings import BY_NAME, SETTINGS, Settings
 
 if sys.version_info >= (3, 11):
@@ -67,7 +67,7 @@ def _take_file(path: Path, values: dict[str, Any], origins: dict[str, str]) -> N
         elif name in BY_NAME:
             values[name] = BY_NAME[name].check(value, origin)
         else:
-            raise _unknown(name, origin, [*BY_NAME, "models"])
+            raise unknown_name(name, origin, [*BY_NAME, "models"])
         origins[name] = origin
 
 
@@ -96,10 +96,4 @@ def _take_environment(environ: Mapping[str, str], values: dict[str, Any], origin
             values["models"] = tuple(map(entry_of, environ[variable].split(":")))
             origins["models"] = origin
         elif not variable.startswith(OTHER_PREFIXES):
-            raise _unknown(variable, "environment", [*known, CONFIG_VARIABLE, MODELS_VARIABLE])
-
-
-def _unknown(name: str, origin: str, known: list[str]) -> ConfigError:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
-    return ConfigError(f"{origin}: unknown setting {name}; {hint}")
+            raise unknown_name(variable, "environment", [*known, CONFIG_VARIABLE, MODELS_VARIABLE])

@@ -10,7 +10,7 @@ import numpy as np
 
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.structures import fill_structure, leaf_names
-from predictd_server.models.files import find_models
+from predictd_server.models.files import file_at
 from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import LoadedModel, LoadedSignature
 
@@ -21,8 +21,18 @@ def load(path: Path, ladder: Sequence[int] = LADDER, **settings: Any) -> LoadedM
     """Load the one model at a path, as the daemon does, with fields of `ModelSettings`."""
     from predictd_server.tensorflow.loading import load_model
 
-    [file] = find_models([str(path)])
+    file = file_at(path)
     return load_model(file, ModelSettings(name=file.name, path=file.path, **settings), ladder)
+
+
+def read(path: Path, **settings: Any) -> Any:
+    """Read a file as the first step of loading it: traced signatures, none of them chosen a runner for."""
+    from predictd_server.models.code_policy import CodePolicy
+    from predictd_server.tensorflow.reading import read_model
+
+    file = file_at(path)
+    made = ModelSettings(name=file.name, path=file.path, **settings)
+    return read_model(file, made, CodePolicy(made.unsafe))
 
 
 def default(model: LoadedModel) -> LoadedSignature:

@@ -21,13 +21,13 @@ configure(RuntimeSettings())
 import keras, numpy as np, tensorflow as tf
 from predictd_server.tensorflow.loading import load_model
 from predictd_server.models.reclaim import reclaim_memory
-from predictd_server.models.files import find_models
+from predictd_server.models.files import file_at
 from predictd_server.models.settings import ModelSettings
 small, large, way = sys.argv[1:]
 
 def load(path):
     if way == "predictd":
-        model = load_model(find_models([path])[0], ModelSettings(name="m", path=Path(path)), (1, 2))
+        model = load_model(file_at(Path(path)), ModelSettings(name="m", path=Path(path)), (1, 2))
         [signature] = model.signatures.values()
         assert signature.runner.kind == "session", signature.runner.kind
         return model, lambda rows: signature.runner.run([rows])[0]

@@ -18,7 +18,7 @@ from predictd_server.models.policy import wanted
 from predictd_server.models.repository import Repository
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.watch import Watch
-from tests.server.model_files import keras_file, saved_model
+from tests.model_files import keras_file, saved_model
 
 SETTLE_S = 2.0
 

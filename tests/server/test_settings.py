@@ -15,6 +15,10 @@ def load(flags=None, models=(), environ=None, config=None) -> Settings:
     return load_settings(flags=flags or {}, models=models, environ=environ or {}, config=config)
 
 
+def entries(settings: Settings) -> list[tuple[str, Path]]:
+    return [(model.name, model.path) for model in settings.models]
+
+
 def write(tmp_path: Path, text: str) -> str:
     path = tmp_path / "predictd.toml"
     path.write_text(text)
@@ -48,9 +52,11 @@ def test_the_file_is_named_by_flag_or_environment(tmp_path: Path) -> None:
 
 def test_paths_of_models_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
     config = write(tmp_path, '[models]\ndigits = "m/d.keras"\n')
-    assert load(config=config).models == (f"digits={tmp_path / 'm/d.keras'}",)
-    assert load(models=("a.h5",), config=config).models == ("a.h5",)
-    assert load(environ={"PREDICTD_MODELS": "a.h5:b=c.h5"}, config=config).models == ("a.h5", "b=c.h5")
+    assert entries(load(config=config)) == [("digits", tmp_path / "m/d.keras")]
+    assert entries(load(models=("/a.h5",), config=config)) == [("", Path("/a.h5"))]
+    listed = load(environ={"PREDICTD_MODELS": "/a.h5:b=/c.h5"}, config=config)
+    assert entries(listed) == [("", Path("/a.h5")), ("b", Path("/c.h5"))]
+    assert listed.explained()["models"] == [["/a.h5", "b=/c.h5"], "environment PREDICTD_MODELS"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +70,8 @@ def test_paths_of_models_in_a_file_are_relative_to_the_file(tmp_path: Path) -> N
         ("memory_growth = 1", ["true or false"]),
         ("log_level = 'loud'", ["one of debug, info, warning, error"]),
         ("models = 'x'", ['a table of NAME = "PATH"']),
-        ("[models]\nx = 3", ['a table of NAME = "PATH"']),
+        ("[models]\nx = 3", ["models.x", 'expected "PATH", or a table with path = "PATH" and more, got 3']),
+        ("settle_s = 5", ["settle_s = 5.0 has no effect", "watch_s = 0"]),
         ("max_batch_size = ", ["not valid TOML"]),
         ("batch_timeout_ms = 5\nmax_batch_size = 1", ["batch_timeout_ms = 5.0 has no effect"]),
         ("max_batch_size = 64\nmax_queue_rows = 10", ["max_batch_size = 64 has no effect"]),

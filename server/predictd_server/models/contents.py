@@ -6,12 +6,15 @@ byte. Main thread at the start, the loader thread from then on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from predictd_server.models.files import ModelFile
+
+_BLOCK_BYTES = 1 << 20
 
 #: Names that programs give to what they have not finished writing: editors, browsers, rsync, TensorFlow's exporters.
 _TEMPORARY_ENDINGS = ("~", ".tmp", ".part", ".partial", ".filepart", ".swp")
@@ -48,7 +51,10 @@ def fingerprint(file: ModelFile) -> Fingerprint:
 def fingerprint_of(root: Path) -> Fingerprint:
     """Return the state of a file, or of all files in a directory. It never raises."""
     entries = []
+    is_directory = root.is_dir()
     for name, path in files_in(root):
+        if is_directory and any(map(is_temporary, name.split("/"))):
+            continue
         try:
             about = path.stat()
         except OSError:
@@ -69,30 +75,52 @@ def size_bytes(path: Path) -> int:
     return total
 
 
-def files_in(path: Path) -> list[tuple[str, Path]]:
-    """Return the files in a directory by their relative names, in order; a file alone goes by its own.
+def digest_of(path: Path) -> str:
+    """Return "sha256:..." of a file's bytes, or of a directory's files with their relative names, in sorted order.
 
-    Links are followed, as a loader follows them; temporary names are left out.
+    Raises:
+        OSError: Something in it can't be read.
+    """
+    digest = hashlib.sha256()
+    if not path.is_dir():
+        _feed(digest, path)
+        return f"sha256:{digest.hexdigest()}"
+    for name, file in files_in(path):
+        # Name and size keep files apart: moving bytes from one to the next is another tree.
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        _feed(digest, file)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def files_in(path: Path) -> list[tuple[str, Path]]:
+    """Return all regular files in a directory by their relative names, in order; a file alone goes by its own.
+
+    Links are followed, as a loader follows them.
     """
     if not path.is_dir():
         return [(path.name, path)]
     return sorted((file.relative_to(path).as_posix(), file) for file in _walk(path, frozenset()))
 
 
+def _feed(digest: hashlib._Hash, path: Path) -> None:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+
+
 def _walk(directory: Path, above: frozenset[Path]) -> Iterator[Path]:
     here = directory.resolve()
     if here in above:
+        # A link to a directory that holds it.
         return
     try:
-        children = list(os.scandir(directory))
+        names = os.listdir(directory)
     except OSError:
-        # What can't be listed counts as one file that can't be looked at, so that it is seen to change.
+        # What can't be listed counts as a file that can't be read, so that nothing passes for what it isn't.
         yield directory / "?"
         return
-    for child in children:
-        if is_temporary(child.name):
-            continue
-        if child.is_dir():
-            yield from _walk(directory / child.name, above | {here})
-        else:
-            yield directory / child.name
+    for child in (directory / name for name in names):
+        if os.path.isdir(child):
+            yield from _walk(child, above | {here})
+        elif os.path.isfile(child):
+            yield child

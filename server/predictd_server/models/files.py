@@ -1,16 +1,14 @@
-"""Model files: from `[NAME=]PATH` to the files and directories to load, checked as far as that is cheap.
+"""Model files: what one file or directory is, and whether it is whole, as far as that is cheap.
 
-Owns names, endings, digests and the look at a file's first bytes. It imports no TensorFlow and loads nothing. Main
-thread, before anything else starts; digests are made on the loader thread.
+Owns names, endings and the look at a file's first bytes. It imports no TensorFlow and loads nothing. Main thread at the
+start, the loader thread from then on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -27,7 +25,6 @@ _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 _KERAS_CONFIG = "config.json"
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
-_BLOCK_BYTES = 1 << 20
 _WEIGHTS_ENDING = ".weights.h5"
 EXPECTED = (
     "expected a .keras file, an .h5 or .hdf5 file, a SavedModel directory, a frozen graph's .pb file, "
@@ -51,6 +48,9 @@ _FORMATS = {
     ".pb": ModelFormat.FROZEN_GRAPH,
 }
 
+#: What files that hold a model end in.
+ENDINGS = tuple(_FORMATS)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -71,100 +71,23 @@ class ModelFile:
     directory: Path | None = None
 
 
-def find_models(arguments: Iterable[str]) -> list[ModelFile]:
-    """Return the models that `[NAME=]PATH` texts mean, in order; a directory's models in the order of their names.
+def file_at(path: Path, name: str = "") -> ModelFile:
+    """Return the model that a path is, checked as far as that is cheap.
+
+    Args:
+        path: A file, or a SavedModel's directory.
+        name: What to call it; empty for the path's own name.
 
     Raises:
-        ConfigError: A path, an ending or a name is wrong, or two models have one name.
-        ModelLoadError: A file is empty or not what its ending says.
+        ConfigError: It is no model, can't be read, or its name can't be a model's.
+        ModelLoadError: It is empty or not what its ending says.
+        OSError: It can't be looked at.
     """
-    found: dict[str, ModelFile] = {}
-    for argument in arguments:
-        for model in _models_of(argument):
-            other = found.get(model.name)
-            if other is not None:
-                text = (
-                    f"model name {model.name!r} is taken twice: by {other.path} and by {model.path}; "
-                    f"give one of them another name: NAME={model.path}"
-                )
-                raise ConfigError(text)
-            found[model.name] = model
-    return list(found.values())
-
-
-def digest_of(path: Path) -> str:
-    """Return "sha256:..." of a file's bytes, or of a directory's files with their relative names, in sorted order.
-
-    Raises:
-        OSError: Something in it can't be read.
-    """
-    digest = hashlib.sha256()
-    if path.is_file():
-        _feed(digest, path)
-        return f"sha256:{digest.hexdigest()}"
-    files = [file for file in path.rglob("*") if file.is_file()]
-    for file in sorted(files, key=lambda file: file.relative_to(path).as_posix()):
-        # Name and size keep files apart: moving bytes from one to the next is another tree.
-        entry = f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0"
-        digest.update(entry.encode("utf-8", "surrogateescape"))
-        _feed(digest, file)
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _feed(digest: hashlib._Hash, path: Path) -> None:
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-
-
-def _models_of(argument: str) -> list[ModelFile]:
-    name, path = _split(argument)
+    path.stat()
     format_ = look_at(path)
-    if format_ is not None:
-        return [check_file(name or default_name(path), path, format_)]
-    if not path.is_dir():
+    if format_ is None:
         raise unservable(path)
-    models = [check_file(default_name(child), child, kind) for child, kind in _children(path)]
-    if not models:
-        text = f"{path}: no model in this directory; {EXPECTED}"
-        raise ConfigError(text)
-    if name is not None:
-        text = (
-            f"{name}={path}: a name is for one model, and this directory holds {len(models)}: "
-            f"{', '.join(model.name for model in models)}; give a file: {name}={models[0].path}"
-        )
-        raise ConfigError(text)
-    return models
-
-
-def _split(argument: str) -> tuple[str | None, Path]:
-    if not argument.strip():
-        text = f"a model's path is empty; {EXPECTED}"
-        raise ConfigError(text)
-    before, equals, after = argument.partition("=")
-    # A path may hold "=" too: `runs/lr=0.1/model.keras`, or `lr=0.1.keras` where there is such a file.
-    if not equals or "/" in before or Path(argument).exists():
-        return None, _absolute(argument)
-    if not NAME_PATTERN.fullmatch(before):
-        text = f"model name {before!r} in {argument!r}: expected {NAME_RULE}"
-        raise ConfigError(text)
-    if not after:
-        text = f"{argument!r} names a model without a path; expected NAME=PATH"
-        raise ConfigError(text)
-    return before, _absolute(after)
-
-
-def _absolute(text: str) -> Path:
-    path = Path(text).expanduser().absolute()
-    try:
-        path.stat()
-    except FileNotFoundError:
-        message = f"{path}: no such file or directory; {EXPECTED}"
-        raise ConfigError(message) from None
-    except OSError as error:
-        message = f"{path}: can't be looked at: {error.strerror}; give the daemon's user access to it"
-        raise ConfigError(message) from error
-    return path
+    return check_file(name or default_name(path), path, format_)
 
 
 def default_name(path: Path) -> str:
@@ -201,23 +124,6 @@ def look_at(path: Path) -> ModelFormat | None:
             raise ConfigError(text)
         return None
     return None if path.name.lower().endswith(_WEIGHTS_ENDING) else ending
-
-
-def _children(directory: Path) -> list[tuple[Path, ModelFormat]]:
-    try:
-        children = sorted(child for child in directory.iterdir() if not child.name.startswith("."))
-    except OSError as error:
-        text = f"{directory}: can't be listed: {error.strerror}; give the daemon's user access to it"
-        raise ConfigError(text) from error
-    found = [(child, kind) for child in children if (kind := look_at(child)) is not None]
-    if found and all(child.name.isdecimal() and child.is_dir() for child, _ in found):
-        newest = max((child for child, _ in found), key=lambda child: int(child.name))
-        text = (
-            f"{directory}: holds numbered versions of one model ({', '.join(child.name for child, _ in found)}), "
-            f"expected models; name the version to serve: {directory.name}={newest}"
-        )
-        raise ConfigError(text)
-    return found
 
 
 def unservable(path: Path) -> ConfigError:

@@ -23,12 +23,14 @@ class There:
     """What one entry stands for.
 
     Attributes:
+        entry: What was looked up.
         models: The models; with an entry that has a name never more than one.
         refused: What else is there and belongs to no model, and why.
         error: Why it stands for nothing at all.
         is_directory: It is a directory of models, of which there may be any number.
     """
 
+    entry: ModelSettings
     models: list[Found] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     error: PredictdError | None = None
@@ -43,7 +45,7 @@ def look_up(entry: ModelSettings) -> There:
         reason = error
     except OSError as error:
         reason = ConfigError(f"{entry.path}: can't be looked at: {error.strerror}; give the daemon's user access to it")
-    there = There(error=reason)
+    there = There(entry, error=reason)
     if entry.name:
         there.models.append(Found(entry, notes=(reason.message,)))
     return there
@@ -58,12 +60,12 @@ def _look_or_raise(entry: ModelSettings) -> There:
         raise ConfigError(text) from None
     kind = look_at(path)
     if kind is not None:
-        return There([_bare(replace(entry, name=entry.name or default_name(path)))])
+        return There(entry, [_bare(replace(entry, name=entry.name or default_name(path)))])
     if not path.is_dir():
         raise unservable(path)
     children = _children(path)
     if _holds_versions(children):
-        return There([_versioned(replace(entry, name=entry.name or default_name(path)), children)])
+        return There(entry, [_versioned(replace(entry, name=entry.name or default_name(path)), children)])
     there = _directory(entry, children)
     if not entry.name:
         return there
@@ -74,7 +76,7 @@ def _look_or_raise(entry: ModelSettings) -> There:
             f"give one of them: {entry.name}={there.models[0].settings.path}"
         )
         raise ConfigError(text)
-    return There([_versioned(entry, children)])
+    return There(entry, [_versioned(entry, children)])
 
 
 def _children(directory: Path) -> list[Path]:
@@ -86,7 +88,7 @@ def _holds_versions(children: list[Path]) -> bool:
 
 
 def _directory(entry: ModelSettings, children: list[Path]) -> There:
-    there = There(is_directory=True)
+    there = There(entry, is_directory=True)
     for child in children:
         try:
             model = _child(entry, child)

@@ -7,14 +7,21 @@ refused, and never raises for what it finds. Main thread at the start, the loade
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from predictd_proto.errors import ConfigError, ModelLoadError
-from predictd_server.models.files import EXPECTED
+from predictd_server.models.files import EXPECTED, ModelFile, ModelFormat
 from predictd_server.models.found import Found
-from predictd_server.models.layouts import look_up
+from predictd_server.models.layouts import There, look_up
 from predictd_server.models.settings import ModelSettings
 
 __all__ = ["Found", "Repository"]
+
+_FOR_ONE_FORMAT = {
+    "tags": ModelFormat.SAVED_MODEL,
+    "inputs": ModelFormat.FROZEN_GRAPH,
+    "outputs": ModelFormat.FROZEN_GRAPH,
+}
 
 
 class Repository:
@@ -35,8 +42,7 @@ class Repository:
         """Return what there is now, by name; of two models with one name the first."""
         found: dict[str, Found] = {}
         refused: list[str] = []
-        for entry in self._entries:
-            there = look_up(entry)
+        for there in self._survey():
             refused += [*there.refused, *([] if there.error is None else [there.error.message])]
             for model in there.models:
                 other = found.setdefault(model.settings.name, model)
@@ -52,16 +58,16 @@ class Repository:
             is_watched: What is not there yet may come.
 
         Raises:
-            ConfigError: A path leads to nothing that can be served, or two models have one name.
+            ConfigError: A path leads to nothing that can be served, two models have one name, or a setting is for
+                models of another format.
             ModelLoadError: All there is of a model is broken.
         """
         names: dict[str, Found] = {}
-        for entry in self._entries:
-            there = look_up(entry)
+        for there in self._survey():
             if there.error is not None:
                 raise there.error
             if not there.models and not is_watched:
-                text = f"{entry.path}: no model in this directory; {EXPECTED}"
+                text = "; ".join([f"{there.entry.path}: no model in this directory; {EXPECTED}", *there.refused])
                 raise ConfigError(text)
             for model in there.models:
                 if not there.is_directory:
@@ -70,14 +76,40 @@ class Repository:
                 if other is not model:
                     raise ConfigError(_taken_twice(other, model))
 
+    def _survey(self) -> list[There]:
+        """Look up every entry; a model with an entry of its own is not taken from its directory once more."""
+        survey = [look_up(entry) for entry in self._entries]
+        own = {_key(model) for there in survey if not there.is_directory for model in there.models}
+        for there in survey:
+            if there.is_directory:
+                there.models = [model for model in there.models if _key(model) not in own]
+        return survey
+
+
+def _key(model: Found) -> tuple[str, Path]:
+    return model.settings.name, model.settings.path
+
 
 def _check_alone(model: Found, *, is_watched: bool) -> None:
-    if model.versions:
-        return
-    if model.problems:
+    """Refuse a model that has an entry of its own and can't be served as that says."""
+    # What has versions may get others, of other formats too; a bare file never does.
+    bare = next((file for file in model.versions.values() if file.directory is None), None)
+    if bare is not None:
+        _check_format(bare, model.settings)
+    if model.problems and (bare is not None or not model.versions):
         raise ModelLoadError("; ".join(model.problems.values()))
-    if not is_watched:
+    if not model.versions and not is_watched:
         raise ConfigError("; ".join(model.notes))
+
+
+def _check_format(file: ModelFile, settings: ModelSettings) -> None:
+    for name, format_ in _FOR_ONE_FORMAT.items():
+        if getattr(settings, name) and file.format is not format_:
+            text = (
+                f"model {settings.name!r}: {name} has no effect: it is for models stored as {format_.value}, and "
+                f"{file.path} is stored as {file.format.value}; remove it"
+            )
+            raise ConfigError(text)
 
 
 def _taken_twice(one: Found, other: Found) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from predictd_proto.errors import ModelLoadError
-from predictd_server.models.files import ModelFile, ModelFormat, digest_of
+from predictd_server.models.contents import digest_of
+from predictd_server.models.files import ModelFile, ModelFormat
 from predictd_server.models.load_failure import load_failure, reason_of
 from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.recorded import recorded_inputs

@@ -154,4 +154,5 @@ $(DEV_READY): pyproject.toml | $(BIN)/python
 	@echo '==> installing predictd[$(SERVER_EXTRA),celery] and the development tools into $(VENV): once, a minute or two'
 	@$(PIP) '$(PIP_WITH_GROUPS)'
 	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group dev
+	@$(PIP) --no-deps "tf_keras==$$($(BIN)/python scripts/tensorflow_minor.py).*"
 	@touch $@ $(RUN_READY)

@@ -161,7 +161,7 @@ def test_sparse_inputs_are_refused(tmp_path: Path) -> None:
 
     x = keras.Input((3,), sparse=True, name="x")
     path = saved(keras.Model(x, keras.layers.Dense(2)(x)), tmp_path / "m.keras")
-    with pytest.raises(ModelLoadError, match="input 'x' is sparse or ragged; expected dense"):
+    with pytest.raises(ModelLoadError, match="input 'x' is sparse; expected a dense one"):
         load(path)
 
 

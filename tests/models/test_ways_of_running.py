@@ -12,7 +12,7 @@ import pytest
 
 from predictd_proto.errors import ModelLoadError
 from tests.models import keras_zoo
-from tests.models.loading_steps import default, load, predict, saved
+from tests.models.loading_steps import default, load, predict, read, saved
 
 pytestmark = pytest.mark.tensorflow
 
@@ -60,11 +60,10 @@ def test_weights_are_constants_only_within_the_limit(limit_bytes: int, ops: set[
     import tensorflow as tf
 
     from predictd_server.tensorflow.flat_graph import flatten
-    from predictd_server.tensorflow.keras_model import read_keras
     from predictd_server.tensorflow.private_graph import _constants, _shared_array, build_session
 
     path = saved(keras_zoo.cnn(), tmp_path / "m.keras")
-    source = read_keras(path)
+    source = read(path)
     [traced] = source.signatures.values()
     flat = flatten(traced.function)
     values = {name: _shared_array(variable.read_value()) for name, variable in flat.variables.items()}
@@ -76,11 +75,10 @@ def test_weights_are_constants_only_within_the_limit(limit_bytes: int, ops: set[
 
 def test_smaller_weights_become_constants_first(tmp_path: Path) -> None:
     from predictd_server.tensorflow.flat_graph import flatten
-    from predictd_server.tensorflow.keras_model import read_keras
     from predictd_server.tensorflow.private_graph import _constants, _shared_array
 
     path = saved(keras_zoo.mlp(), tmp_path / "m.keras")
-    source = read_keras(path)
+    source = read(path)
     [traced] = source.signatures.values()
     flat = flatten(traced.function)
     values = {name: _shared_array(variable.read_value()) for name, variable in flat.variables.items()}
@@ -93,13 +91,12 @@ def test_weights_that_are_looked_up_in_place_stay_variables(tmp_path: Path) -> N
 
     from predictd_server.tensorflow.flat_graph import flatten
     from predictd_server.tensorflow.private_graph import _constants, _shared_array
-    from predictd_server.tensorflow.saved_model import read_saved_model
 
     def call(self: Any, x: Any) -> Any:
         return {"y": tf.gather(self.weight, tf.cast(x, tf.int32))}
 
     path = module(tmp_path / "m", call)
-    source = read_saved_model(path)
+    source = read(path)
     [traced] = source.signatures.values()
     flat = flatten(traced.function)
     values = {name: _shared_array(variable.read_value()) for name, variable in flat.variables.items()}
@@ -129,14 +126,24 @@ def test_control_flow_runs_in_a_session(tmp_path: Path) -> None:
     np.testing.assert_allclose(predict(default(loaded), ROWS), ROWS + 18)
 
 
-def test_a_graph_of_tensorflow_1_runs_in_its_loaders_session(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use_resource", [True, False])
+@pytest.mark.parametrize(("limit_bytes", "kind"), [(1 << 20, "session"), (8, "session-v1")])
+def test_a_graph_of_tensorflow_1_is_frozen_if_its_variables_are_small(
+    limit_bytes: int, kind: str, use_resource: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from predictd_server.tensorflow import session_signature
+
+    freeze = session_signature.freeze
+    monkeypatch.setattr("predictd_server.tensorflow.selection.freeze", lambda traced, _: freeze(traced, limit_bytes))
+
     def build(v1: Any) -> tuple[Any, Any]:
         x = v1.placeholder("float32", (None, 3), name="x")
-        weight = v1.get_variable("w", (3, 2), use_resource=False, initializer=v1.ones_initializer())
+        weight = v1.get_variable("w", (3, 2), use_resource=use_resource, initializer=v1.ones_initializer())
         return x, v1.matmul(x, weight)
 
     loaded = load(legacy(tmp_path / "m", build))
-    assert default(loaded).runner.kind == "session-v1"
+    assert default(loaded).runner.kind == kind
+    assert (loaded.parameters, loaded.weight_bytes) == (6, 24)
     np.testing.assert_allclose(predict(default(loaded), ROWS), ROWS @ np.ones((3, 2)), rtol=1e-6)
 
 

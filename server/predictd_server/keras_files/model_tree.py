@@ -16,6 +16,7 @@ from predictd_server.models.wire_specs import wire_spec
 
 #: The one signature of a Keras model; the name that TensorFlow's own exports use.
 SIGNATURE = "serving_default"
+_AXES_OF_A_RAGGED_INPUT = 2
 
 
 def model_inputs(model: Any, default_dtype: str) -> tuple[Any, tuple[TensorSpec, ...]]:
@@ -35,14 +36,35 @@ def model_inputs(model: Any, default_dtype: str) -> tuple[Any, tuple[TensorSpec,
         return _inputs_as_built(model, default_dtype)
     tensors = leaves(tree)
     for tensor in tensors:
-        if getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False):
-            text = f"input {tensor.name!r} is sparse or ragged; expected dense inputs: make it dense inside the model"
-            raise ModelLoadError(text)
+        _check_layout(tensor)
     names = unique_names([tensor.name for tensor in tensors])
     specs = [
         wire_spec(name, _dtype_name(tensor.dtype), tensor.shape) for name, tensor in zip(names, tensors, strict=True)
     ]
     return tree, tuple(specs)
+
+
+def is_ragged(tensor: Any) -> bool:
+    """Whether a model's input takes rows of different lengths as a ragged tensor."""
+    # Keras 3 says it in an attribute, Keras 2 by the kind of its type.
+    return bool(getattr(tensor, "ragged", False)) or _type_name(tensor) == "RaggedTensorSpec"
+
+
+def _check_layout(tensor: Any) -> None:
+    if getattr(tensor, "sparse", False) or _type_name(tensor) == "SparseTensorSpec":
+        text = f"input {tensor.name!r} is sparse; expected a dense one: make it dense inside the model"
+        raise ModelLoadError(text)
+    # The rows' own axis is free as well.
+    if is_ragged(tensor) and list(tensor.shape).count(None) != _AXES_OF_A_RAGGED_INPUT:
+        text = (
+            f"input {tensor.name!r} is ragged in an axis other than the one behind the rows', or in several: "
+            f"{tuple(tensor.shape)}; expected (None, None, ...) with fixed axes behind them"
+        )
+        raise ModelLoadError(text)
+
+
+def _type_name(tensor: Any) -> str:
+    return type(getattr(tensor, "type_spec", None)).__name__
 
 
 def output_names(model: Any, tree: Any) -> list[str]:

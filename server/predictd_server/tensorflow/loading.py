@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from predictd_proto.errors import ModelLoadError
+from predictd_server.models.code_policy import CodePolicy
 from predictd_server.models.contents import digest_of
-from predictd_server.models.files import ModelFile, ModelFormat
+from predictd_server.models.files import ModelFile
 from predictd_server.models.load_failure import load_failure, reason_of
 from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.recorded import recorded_inputs
 from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import LoadedModel
-from predictd_server.tensorflow.function_runner import FunctionRunner
 from predictd_server.tensorflow.private_graph import CONSTANT_LIMIT_BYTES
+from predictd_server.tensorflow.reading import read_model
 from predictd_server.tensorflow.selection import Selected, select_runner
 from predictd_server.tensorflow.source_model import SourceModel, TracedSignature
 from predictd_server.trials.agreement import Tolerance, find_difference
@@ -52,10 +53,11 @@ def load_model(
     """
     try:
         digest = digest_of(file.path)
-        source = _read(file)
+        code = CodePolicy(settings.unsafe)
+        source = read_model(file, settings, code)
         specs = {name: traced.spec for name, traced in source.signatures.items()}
         recordings = recorded_inputs(file, specs, source.default_signature)
-        selected = _select(source, ladder, constant_limit_bytes, recordings)
+        selected = _select(source, ladder, constant_limit_bytes, recordings, code)
     except Exception as error:
         raise load_failure(file.path, error) from error
     loaded = LoadedModel(
@@ -65,7 +67,7 @@ def load_model(
         digest=digest,
         source=str(file.path),
         weight_bytes=source.weight_bytes,
-        notes=tuple(note for choice in selected.values() for note in choice.notes),
+        notes=(*code.notes, *(note for choice in selected.values() for note in choice.notes)),
         traces=len(source.signatures),
     )
     for note in loaded.notes:
@@ -75,22 +77,12 @@ def load_model(
     return loaded
 
 
-def _read(file: ModelFile) -> SourceModel:
-    # Keras takes a second to import, which a SavedModel doesn't need.
-    if file.format is ModelFormat.SAVED_MODEL:
-        from predictd_server.tensorflow.saved_model import read_saved_model
-
-        return read_saved_model(file.path)
-    from predictd_server.tensorflow.keras_model import read_keras
-
-    return read_keras(file.path)
-
-
 def _select(
     source: SourceModel,
     ladder: Sequence[int],
     constant_limit_bytes: int,
     recordings: Mapping[str, tuple[Recording, ...]],
+    code: CodePolicy,
 ) -> dict[str, Selected]:
     selected: dict[str, Selected] = {}
     others = [name for name in source.signatures if name != source.default_signature]
@@ -103,7 +95,7 @@ def _select(
             continue
         try:
             selected[name] = select_runner(
-                traced, source.owner, ladder, constant_limit_bytes, source.saved_model, recorded
+                traced, source.owner, ladder, constant_limit_bytes, source.saved_model, code, recorded
             )
         except ModelLoadError as error:
             if name == source.default_signature:
@@ -125,7 +117,7 @@ def _twin(
         if make is None:
             continue
         inputs = make(2)
-        one, other = (FunctionRunner(each.function, source.owner) for each in (traced, source.signatures[name]))
+        one, other = (each.reference(source.owner) for each in (traced, source.signatures[name]))
         if find_difference(one.run(inputs), other.run(inputs), Tolerance.SINGLE) is None:
             return Selected(replace(original, spec=traced.spec, recordings=recordings))
     return None

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,14 +18,16 @@ from numpy.typing import NDArray
 from predictd_proto.dtypes import STRING
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
+from predictd_server.models.code_policy import CodePolicy
 from predictd_server.models.load_failure import reason_of
 from predictd_server.processors import usable_processors
 from predictd_server.runner import LoadedSignature, Runner, Synthesis
 from predictd_server.tensorflow.flat_graph import FlatGraph, flatten
-from predictd_server.tensorflow.function_runner import FunctionRunner
 from predictd_server.tensorflow.private_graph import build_session
-from predictd_server.tensorflow.saved_session import load_session
+from predictd_server.tensorflow.saved_session import KIND as SESSION_OF_TENSORFLOW_1
+from predictd_server.tensorflow.saved_session import SavedGraph, load_session
 from predictd_server.tensorflow.session_runner import SESSION_POOL, SessionRunner
+from predictd_server.tensorflow.session_signature import freeze
 from predictd_server.tensorflow.source_model import TracedSignature
 from predictd_server.trials.agreement import Tolerance, find_difference
 from predictd_server.trials.behaviour import are_rows_independent, is_repeatable
@@ -45,6 +46,8 @@ _CLEARLY_FASTER = 0.85
 #: A graph's branches gain from running side by side when single operations leave processors idle.
 _POOL_PROCESSORS = 4
 
+
+_Builder = tuple[str, Callable[[], SessionRunner]]
 
 _RECORD = "record inputs that it takes in warmup.npz beside it"
 
@@ -82,7 +85,8 @@ def select_runner(
     owner: object,
     ladder: Sequence[int],
     constant_limit_bytes: int,
-    saved_model: Path | None,
+    saved_model: SavedGraph | None,
+    code: CodePolicy,
     recordings: tuple[Recording, ...] = (),
 ) -> Selected:
     """Return a signature with the fastest way to run it that is right.
@@ -92,42 +96,73 @@ def select_runner(
         owner: Keeps its variables alive.
         ladder: The batch sizes it will be run with, ascending.
         constant_limit_bytes: How many bytes of weights may become constants.
-        saved_model: Its SavedModel directory, if it came from one.
+        saved_model: The SavedModel that TensorFlow 1's loader could read too, if there is one.
+        code: What becomes of a graph that reads or writes files.
         recordings: Requests recorded for it: what it is tried with where it takes no made-up inputs.
 
     Raises:
         ModelLoadError: It can't run at all, or its answers depend on earlier requests.
     """
-    reference = FunctionRunner(traced.function, owner)
+    reference = traced.reference(owner)
+    flat = traced.flat or _flattened(traced)
+    if flat is not None:
+        _meet(flat, traced.spec.name, code)
     sizes = _trial_sizes(traced.spec, ladder)
     try:
         probe = find_probe(reference.run, traced.spec.inputs, sizes[-1], recordings).probe
     except Exception as error:
         return _unprobed(traced.spec, reference, error, recordings)
-    selected = _select(traced, reference, probe, sizes, constant_limit_bytes, saved_model)
+    builders = _builders(traced, flat, constant_limit_bytes, saved_model)
+    selected = _select(traced.spec, flat, reference, probe, sizes, builders)
     return replace(selected, signature=replace(selected.signature, recordings=recordings))
 
 
 def _select(
-    traced: TracedSignature,
-    reference: FunctionRunner,
+    spec: SignatureSpec,
+    flat: FlatGraph | None,
+    reference: Runner,
     probe: Probe | Recording,
     sizes: Sequence[int],
-    constant_limit_bytes: int,
-    saved_model: Path | None,
+    builders: Sequence[_Builder],
 ) -> Selected:
-    flat = _flattened(traced)
     tolerance = Tolerance.HALF if flat is not None and flat.uses_halves else Tolerance.SINGLE
     inputs = probe.inputs(_FEW_ROWS)
     if not is_repeatable(reference, inputs, tolerance):
-        return _unrepeatable(traced.spec, reference, flat, probe)
+        return _unrepeatable(spec, reference, flat, probe)
     if flat is not None and flat.writes:
-        note = f"signature {traced.spec.name!r} changes a state of its own ({', '.join(flat.writes)}): run as it is"
-        return _selected(traced.spec, reference, probe, tolerance, note)
+        note = f"signature {spec.name!r} changes a state of its own ({', '.join(flat.writes)}): run as it is"
+        return _selected(spec, reference, probe, tolerance, note)
     trial = _trial(reference, probe, sizes, tolerance)
-    session = _session(flat, traced.spec, constant_limit_bytes, saved_model, trial)
-    runner = reference if session is None else _fastest(session, reference, trial)
-    return _selected(traced.spec, runner, probe, tolerance)
+    runner = _fastest(_session(spec, builders, trial), reference, trial)
+    return _selected(spec, runner, probe, tolerance)
+
+
+def _meet(flat: FlatGraph, name: str, code: CodePolicy) -> None:
+    if flat.calls_python:
+        text = (
+            f"signature {name!r} calls a Python function (tf.py_function or tf.numpy_function), which stayed in the "
+            "process that saved it; use TensorFlow operations instead"
+        )
+        raise ModelLoadError(text)
+    if flat.file_operations:
+        what = f"signature {name!r} reads or writes files ({', '.join(flat.file_operations)})"
+        code.meet(what, "give it the contents as a tensor instead")
+
+
+def _builders(
+    traced: TracedSignature, flat: FlatGraph | None, constant_limit_bytes: int, saved_model: SavedGraph | None
+) -> list[_Builder]:
+    """Return what makes the sessions that could be faster than the reference, the fastest first."""
+    if traced.session is not None:
+        # A frozen graph has nothing left to freeze.
+        is_frozen = traced.session.kind != SESSION_OF_TENSORFLOW_1
+        return [] if is_frozen else [("a frozen session", partial(freeze, traced, constant_limit_bytes))]
+    builders: list[_Builder] = []
+    if flat is not None:
+        builders.append(("a session of its own", partial(build_session, flat, constant_limit_bytes)))
+    if saved_model is not None:
+        builders.append(("TensorFlow 1's loader", partial(load_session, saved_model, traced.spec)))
+    return builders
 
 
 def _flattened(traced: TracedSignature) -> FlatGraph | None:
@@ -190,15 +225,8 @@ def _trial(reference: Runner, probe: Probe | Recording, sizes: Sequence[int], to
     return _Trial(inputs, {rows: reference.run(arrays) for rows, arrays in inputs.items()}, tolerance)
 
 
-def _session(
-    flat: FlatGraph | None, spec: SignatureSpec, constant_limit_bytes: int, saved_model: Path | None, trial: _Trial
-) -> SessionRunner | None:
+def _session(spec: SignatureSpec, builders: Sequence[_Builder], trial: _Trial) -> SessionRunner | None:
     """Return the first session that gives the reference's answers, None when none does."""
-    builders: list[tuple[str, Callable[[], SessionRunner]]] = []
-    if flat is not None:
-        builders.append(("a session of its own", partial(build_session, flat, constant_limit_bytes)))
-    if saved_model is not None:
-        builders.append(("TensorFlow 1's loader", partial(load_session, saved_model, spec)))
     for description, build in builders:
         try:
             runner = build()
@@ -225,10 +253,23 @@ def _difference(runner: Runner, trial: _Trial) -> str | None:
     return None
 
 
-def _fastest(session: SessionRunner, reference: Runner, trial: _Trial) -> Runner:
-    """Return the fastest of a session on its caller's thread, on its pool, and the reference; release the others."""
-    pooled = session.on_pool(SESSION_POOL) if usable_processors() >= _POOL_PROCESSORS else None
-    candidates: list[Runner] = [session, *([] if pooled is None else [pooled]), reference]
+def _fastest(own: SessionRunner | None, reference: Runner, trial: _Trial) -> Runner:
+    """Return the fastest of a session on its caller's thread, on its pool, and the reference; release the others.
+
+    Args:
+        own: The session that was built; None for none.
+        reference: May be a session itself, which other signatures run in too.
+        trial: What they are timed with.
+    """
+    session = own or (reference if isinstance(reference, SessionRunner) else None)
+    pooled = None
+    if session is not None and usable_processors() >= _POOL_PROCESSORS:
+        pooled = session.on_pool(SESSION_POOL)
+    candidates: list[Runner] = [each for each in (session, pooled) if each is not None]
+    if reference is not session:
+        candidates.append(reference)
+    if len(candidates) == 1:
+        return candidates[0]
     costs = _costs(candidates, trial)
     best = 0
     for index, cost in enumerate(costs):
@@ -236,12 +277,13 @@ def _fastest(session: SessionRunner, reference: Runner, trial: _Trial) -> Runner
             best = index
     _log.debug("ways %s take ln seconds %s", [runner.kind for runner in candidates], costs)
     chosen = candidates[best]
-    if chosen is reference:
-        session.close()
-    elif chosen is pooled:
-        session.drop()
-    elif pooled is not None:
-        pooled.drop()
+    for other in candidates:
+        if other is chosen or not isinstance(other, SessionRunner):
+            continue
+        if other is own and chosen is reference:
+            other.close()
+        else:  # its session goes on, for the chosen one or for other signatures
+            other.drop()
     return chosen
 
 

@@ -48,6 +48,11 @@ class SessionRunner:
         """Run the graph once; see `Runner.run`."""
         return [_sealed(output) for output in self._call(*inputs)]
 
+    @property
+    def session(self) -> Any:
+        """The session; None once it is closed."""
+        return self._session
+
     def on_pool(self, thread_pool: int) -> SessionRunner:
         """Return another runner of the same session. The two share it: close only one of them."""
         return SessionRunner(self.kind, self._session, self._feeds, self._fetches, thread_pool)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -16,7 +15,11 @@ import tensorflow as tf
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
 from predictd_server.models.wire_specs import wire_spec
+from predictd_server.runner import Arrays, Runner
+from predictd_server.tensorflow.flat_graph import FlatGraph
 from predictd_server.tensorflow.function_runner import FunctionRunner
+from predictd_server.tensorflow.saved_session import SavedGraph
+from predictd_server.tensorflow.session_runner import SessionRunner
 from predictd_server.trials.probe import find_probe
 
 
@@ -27,10 +30,19 @@ class TracedSignature:
     Attributes:
         spec: Its inputs and outputs.
         function: A concrete function that takes the inputs of `spec` by position and returns its outputs as a list.
+            None where the graph lives in a session from the start.
+        session: Runs it there, then.
+        flat: That graph, as far as the signature needs it.
     """
 
     spec: SignatureSpec
-    function: Any
+    function: Any = None
+    session: SessionRunner | None = None
+    flat: FlatGraph | None = None
+
+    def reference(self, owner: object) -> Runner:
+        """Return the runner whose answers are right by definition."""
+        return FunctionRunner(self.function, owner) if self.session is None else self.session
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +55,7 @@ class SourceModel:
         owner: The object whose life the weights' lives hang on.
         parameters: Number of weights.
         weight_bytes: Size of the weights.
-        saved_model: The SavedModel directory; None for the other formats.
+        saved_model: The SavedModel that TensorFlow 1's loader could read too; None where there is none, or it has.
     """
 
     signatures: dict[str, TracedSignature]
@@ -51,7 +63,7 @@ class SourceModel:
     owner: Any
     parameters: int
     weight_bytes: int
-    saved_model: Path | None = None
+    saved_model: SavedGraph | None = None
 
 
 def trace(call: Callable[[Sequence[Any]], Sequence[Any]], inputs: Sequence[TensorSpec]) -> Any:
@@ -93,17 +105,29 @@ def output_specs(function: Any, names: Sequence[str], inputs: Sequence[TensorSpe
         names: Its outputs' names.
         inputs: Its inputs.
     """
-    ranks = [tensor.shape.rank for tensor in function.outputs]
+    return known_or_observed(names, function.outputs, FunctionRunner(function, function).run, inputs)
+
+
+def known_or_observed(
+    names: Sequence[str], tensors: Sequence[Any], run: Callable[[Arrays], Arrays], inputs: Sequence[TensorSpec]
+) -> tuple[TensorSpec, ...]:
+    """Return the specs of some of a graph's tensors; a number of axes that the graph leaves open is found by a run.
+
+    Args:
+        names: What they are called.
+        tensors: The tensors.
+        run: Computes them.
+        inputs: From these.
+    """
+    ranks = [tensor.shape.rank for tensor in tensors]
     if None in ranks:
-        observed = find_probe(FunctionRunner(function, function).run, inputs, rows=2).outputs
-        ranks = [array.ndim for array in observed]
+        ranks = [array.ndim for array in find_probe(run, inputs, rows=2).outputs]
     shapes = [
         tensor.shape.as_list() if tensor.shape.rank is not None else [None] * rank
-        for tensor, rank in zip(function.outputs, ranks, strict=True)
+        for tensor, rank in zip(tensors, ranks, strict=True)
     ]
     return tuple(
-        tensor_spec(name, tensor.dtype, shape)
-        for name, tensor, shape in zip(names, function.outputs, shapes, strict=True)
+        tensor_spec(name, tensor.dtype, shape) for name, tensor, shape in zip(names, tensors, shapes, strict=True)
     )
 
 

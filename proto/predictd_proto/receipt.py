@@ -32,8 +32,10 @@ class Receipt:
         padding_rows: Rows added to that batch to reach an allowed size.
         batches: Batches that the request was cut into.
         closed_by: Why the (last) batch left. "idle": the engine was free for this one request; "gathered": it became
-            free for those that had come meanwhile; "full": no more fitted in; "window": the batch window was over;
-            "drain": the server was shutting down.
+            free for those that had come meanwhile; "full": no more fitted in; "shared": no more was taken in, since
+            other models wanted the engine; "window": the batch window was over; "drain": the server was shutting down.
+            Without a batch of its own: "cache": the answer was kept from an earlier request for the same; "joined":
+            another request for the same was under way, and this one got its answer.
         queued_rows: Rows waiting at the server when this answer left: its load.
     """
 

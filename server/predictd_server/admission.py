@@ -1,6 +1,7 @@
 """Admission: which requests are queued and which are refused at once, with a reason.
 
-Owns the bounds on what waits (rows, bytes) and the estimate of when a retry is worth it. Pure; pump thread only.
+Owns the bounds on what waits (each model's rows, everybody's bytes) and the estimate of when a retry is worth it.
+Pure; pump thread only, but for the plain numbers that the control thread reads.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import math
 
 from predictd_proto.errors import OverloadedError
+from predictd_server.model_queue import ModelQueue
+from predictd_server.served import ServedSignature
 
 #: Until a first batch has run there is no rate to estimate from.
 FIRST_RETRY_MS = 100
@@ -17,11 +20,19 @@ MOST_RETRY_MS = 10_000
 class Admission:
     """The bounded queue's book-keeping.
 
-    A request that alone exceeds a bound is admitted when nothing else waits, or it could never be served.
+    A request that alone exceeds a bound is admitted when nothing else waits, or it could never be served. Rows are
+    bounded for each model by itself: a slow model's queue must not make a fast one refuse. Bytes are the process's
+    memory and are bounded for all together.
 
     Args:
-        max_rows: Rows that may wait.
+        max_rows: Rows of one model that may wait, where its own settings don't say.
         max_bytes: Bytes that admitted requests may hold until they are answered.
+
+    Attributes:
+        requests: Requests without an answer.
+        rows: Rows that wait, of all models.
+        bytes: Bytes that requests without an answer hold.
+        models: What waits for each model, by name.
     """
 
     def __init__(self, *, max_rows: int, max_bytes: int) -> None:
@@ -30,47 +41,65 @@ class Admission:
         self.requests = 0
         self.rows = 0
         self.bytes = 0
-        self._seconds_per_row = 0.0
+        self.models: dict[str, ModelQueue] = {}
 
-    def admit(self, rows: int, byte_count: int) -> None:
+    def model(self, signature: ServedSignature) -> ModelQueue:
+        """Return the part of the queue of a signature's model, with the settings that the signature came with."""
+        settings = signature.settings
+        model = self.models.get(signature.model)
+        if model is None:
+            model = self.models[signature.model] = ModelQueue(signature.model, self._max_rows)
+        model.max_rows = self._max_rows if settings.max_queue_rows is None else settings.max_queue_rows
+        model.share.weight = settings.weight
+        return model
+
+    def admit(self, model: ModelQueue, rows: int, byte_count: int) -> None:
         """Count a request in.
 
         Raises:
             OverloadedError: A bound would be passed; carries `retry_after_ms`.
         """
-        if self.requests and (self.rows + rows > self._max_rows or self.bytes + byte_count > self._max_bytes):
-            raise self._overloaded(rows, byte_count)
+        if model.rows and model.rows + rows > model.max_rows:
+            raise self._too_many_rows(model, rows)
+        if self.requests and self.bytes + byte_count > self._max_bytes:
+            raise self._too_many_bytes(model, byte_count)
         self.requests += 1
         self.rows += rows
+        model.rows += rows
         self.bytes += byte_count
 
-    def start(self, rows: int) -> None:
+    def start(self, model: ModelQueue, rows: int) -> None:
         """Count rows out of the queue: they run, or were dropped."""
         self.rows -= rows
+        model.rows -= rows
 
     def finish(self, byte_count: int) -> None:
         """Count a request out: it was answered or dropped."""
         self.requests -= 1
         self.bytes -= byte_count
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """Take a finished run into account for later estimates."""
-        per_row = seconds / max(rows, 1)
-        weight = 0.1 if self._seconds_per_row else 1.0
-        self._seconds_per_row += weight * (per_row - self._seconds_per_row)
-
-    def retry_after_ms(self) -> int:
-        """Return how long the rows that wait now will take, in milliseconds."""
-        if not self._seconds_per_row:
+    def retry_after_ms(self, model: ModelQueue) -> int:
+        """Return how long the rows of a model that wait now will take, in milliseconds, beside what else waits."""
+        if not model.seconds_per_row:
             return FIRST_RETRY_MS
-        estimate = math.ceil(self.rows * self._seconds_per_row * 1000)
+        weights = sum(other.share.weight for other in self.models.values() if other.rows or other is model)
+        estimate = math.ceil(model.rows * model.seconds_per_row * weights / model.share.weight * 1000)
         return min(max(estimate, 1), MOST_RETRY_MS)
 
-    def _overloaded(self, rows: int, byte_count: int) -> OverloadedError:
-        retry_after_ms = self.retry_after_ms()
-        text = (
-            f"the queue is full: {self.rows} rows and {self.bytes} bytes of {self.requests} requests are held, "
-            f"this one has {rows} rows and {byte_count} bytes; the bounds are max_queue_rows = {self._max_rows} and "
-            f"max_queue_bytes = {self._max_bytes}. Try again in {retry_after_ms} ms"
+    def _too_many_rows(self, model: ModelQueue, rows: int) -> OverloadedError:
+        return self._overloaded(
+            model,
+            f"the queue of model {model.name!r} is full: {model.rows} rows wait, this request has {rows}; the bound "
+            f"is max_queue_rows = {model.max_rows}",
         )
-        return OverloadedError(text, {"retry_after_ms": retry_after_ms})
+
+    def _too_many_bytes(self, model: ModelQueue, byte_count: int) -> OverloadedError:
+        return self._overloaded(
+            model,
+            f"the queue is full: {self.requests} requests hold {self.bytes} bytes, this one for model {model.name!r} "
+            f"has {byte_count}; the bound is max_queue_bytes = {self._max_bytes}",
+        )
+
+    def _overloaded(self, model: ModelQueue, text: str) -> OverloadedError:
+        retry_after_ms = self.retry_after_ms(model)
+        return OverloadedError(f"{text}. Try again in {retry_after_ms} ms", {"retry_after_ms": retry_after_ms})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from predictd_server.served import ServedSignature
 
 #: Why a batch left.
-IDLE, GATHERED, FULL, WINDOW, DRAIN = "idle", "gathered", "full", "window", "drain"
+IDLE, GATHERED, FULL, SHARED, WINDOW, DRAIN = "idle", "gathered", "full", "shared", "window", "drain"
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +33,7 @@ class Batch:
         shapes: Per input, the shape of one row.
         closed_by: Why the batch left.
         closed_s: When it was closed (monotonic).
+        busy_s: Seconds of the engine that it took, the search for a culprit included.
     """
 
     signature: ServedSignature
@@ -42,6 +43,7 @@ class Batch:
     shapes: tuple[tuple[int, ...], ...]
     closed_by: str
     closed_s: float
+    busy_s: float = 0.0
 
     @property
     def expected_s(self) -> float:

@@ -48,9 +48,8 @@ class Core:
         counters: Where totals are counted.
         limits: What one message may hold.
         admission: Bounds on what waits.
+        lanes: Where requests wait.
         max_timeout_s: Longest a request may wait, also when its caller would wait longer.
-        window_s: Batch window.
-        max_batch_bytes: Bound on a batch's inputs.
 
     Attributes:
         replies: What to send; the pump takes them out.
@@ -65,15 +64,14 @@ class Core:
         counters: Counters,
         limits: Limits,
         admission: Admission,
+        lanes: Lanes,
         max_timeout_s: float,
-        window_s: float,
-        max_batch_bytes: int,
     ) -> None:
         self._registry = registry
         self._greeting = greeting
         self._limits = limits
         self._max_timeout_s = max_timeout_s
-        self._lanes = Lanes(window_s=window_s, max_batch_bytes=max_batch_bytes)
+        self._lanes = lanes
         self._open: dict[bytes, dict[int, Pending]] = {}
         self._templates = RequestTemplates()
         self._generation = registry.generation
@@ -171,16 +169,18 @@ class Core:
             self.replies.append((request.peer, empty_response(request)))
             self.counters.requests_ok_total += 1
             return
+        signature = request.signature
+        model = self.admission.models.get(signature.model) or self.admission.model(signature)
         try:
-            self.admission.admit(request.rows, request.byte_count)
+            self.admission.admit(model, request.rows, request.byte_count)
         except OverloadedError:
             # Room that requests hold whose time is up is no reason to refuse one that has time.
             if not self._sweep(request.arrived_s):
                 raise
-            self.admission.admit(request.rows, request.byte_count)
+            self.admission.admit(model, request.rows, request.byte_count)
         # Looked up again: the sweep may have ended the last of them.
         self._open.setdefault(request.peer, {})[request.id] = request
-        request.signature.open_requests += 1
+        signature.open_requests += 1
         self._lanes.add(request)
 
     def _cancel(self, peer: bytes, request_id: int) -> None:
@@ -255,7 +255,9 @@ class Core:
 
     def _start(self, batch: Batch, now: float) -> None:
         batch.signature.open_requests += 1
-        self.admission.start(batch.rows)
+        lane = batch.parts[0].request.lane
+        assert lane is not None
+        self.admission.start(lane.model, batch.rows)
         self.counters.batches_total += 1
         self.counters.rows_total += batch.rows
         self.counters.padding_rows_total += batch.size - batch.rows
@@ -270,11 +272,14 @@ class Core:
     def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
         """Take what came of a batch in, and turn it into replies."""
         batch.signature.open_requests -= 1
+        lane = batch.parts[0].request.lane
+        assert lane is not None
+        self._lanes.charge(lane, batch.busy_s)
         for run in runs:
             if run.error is not None:
                 self._fail(run.parts, run.error)
                 continue
-            self.admission.observe(run.rows, run.assemble_s + run.execute_s)
+            lane.model.observe(run.rows, run.assemble_s + run.execute_s)
             self._reply(batch, run)
 
     def _fail(self, parts: Sequence[Part], error: PredictdError) -> None:
@@ -356,8 +361,9 @@ class Core:
             del self._open[request.peer]
         request.signature.open_requests -= 1
         self.admission.finish(request.byte_count)
-        if request.lane is not None:
-            self.admission.start(request.lane.release(request))
+        lane = request.lane
+        if lane is not None:
+            self.admission.start(lane.model, lane.release(request))
 
     def _answer_hello(self, peer: bytes, hello: Hello) -> None:
         try:

@@ -29,6 +29,7 @@ from predictd_server.endpoint_lock import EndpointLock
 from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
+from predictd_server.lanes import Lanes
 from predictd_server.models.loader import Loader
 from predictd_server.models.registry import Registry
 from predictd_server.models.repository import Repository
@@ -71,16 +72,20 @@ class Daemon:
         registry = Registry()
         limits = settings.limits
         self._greeting = Greeting(secrets.token_hex(8), version("predictd"), limits, registry)
+        admission = Admission(max_rows=settings.max_queue_rows, max_bytes=settings.max_queue_bytes)
         self._core = Core(
             registry=registry,
             greeting=self._greeting,
             counters=counters,
             limits=limits,
-            admission=Admission(max_rows=settings.max_queue_rows, max_bytes=settings.max_queue_bytes),
+            admission=admission,
+            lanes=Lanes(
+                admission=admission,
+                window_s=settings.batch_timeout_ms / 1000,
+                max_batch_bytes=settings.max_batch_bytes,
+                fair_run_s=settings.fair_run_ms / 1000,
+            ),
             max_timeout_s=settings.max_timeout_ms / 1000,
-            window_s=settings.batch_timeout_ms / 1000,
-            max_batch_bytes=settings.max_batch_bytes,
-            fair_run_s=settings.fair_run_ms / 1000,
         )
         self._frontend = Frontend(
             self._context,

@@ -52,6 +52,7 @@ def execute(
     """
     begin()
     run = _run_once(batch, workspace)
+    batch.busy_s += run.assemble_s + run.execute_s
     if run.error is None or len(batch.parts) == 1:
         return [run]
     counters.runs_isolating_total += 1
@@ -65,6 +66,7 @@ def execute(
             continue
         begin()
         run = _run_once(half, workspace)
+        batch.busy_s += run.assemble_s + run.execute_s
         if run.error is None or len(half.parts) == 1:
             runs.append(run)
         else:
@@ -114,7 +116,8 @@ def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float] = p
             failure = PredictionError(
                 f"{batch.signature}: {wrong}; its outputs must have one row per input row, as its signature says"
             )
-            return Run(batch.parts, batch.rows, batch.size, None, failure)
+            times_s = assembled - started, executed - assembled
+            return Run(batch.parts, batch.rows, batch.size, None, failure, *times_s)
     outputs = [_unaliased(output, inputs) for output in outputs]
     batch.signature.observe(batch.size, executed - assembled)
     return Run(batch.parts, batch.rows, batch.size, outputs, None, assembled - started, executed - assembled)

@@ -9,28 +9,44 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from predictd_server.batch import DRAIN, FULL, GATHERED, IDLE, WINDOW, Batch
+from predictd_server.batch import DRAIN, FULL, GATHERED, IDLE, SHARED, WINDOW, Batch
+from predictd_server.fair_shares import Share
 from predictd_server.ladder import allowed_size, within_bytes
+from predictd_server.model_queue import ModelQueue
 from predictd_server.pending import Part, Pending
 from predictd_server.served import ServedSignature
 
 #: Shells of cancelled and expired requests that a queue may hold without being swept.
 MOST_DEAD = 256
 
+#: A smaller batch lets others have the engine sooner. It may cost this much more time for a row, and no more: a model
+#: whose runs take nearly as long for few rows as for many would only get slower by it.
+MOST_COST = 1.25
+
+LaneKey = tuple[object, ...]
+
 
 class Lane:
     """Requests that may share a batch.
 
     Args:
+        key: What it is found by.
         request: The first of them; the rest have rows of the same shapes.
+        model: Its model's part of the queue.
         max_batch_bytes: Bound on a batch's inputs; four 12 MB rows at once ran at half the rate of one at a time.
         window_s: How long the oldest request may wait for company while the engine is idle.
 
     Attributes:
+        share: Its part of the engine among its model's lanes.
         is_outdated: The models have changed since it was made: once it is empty it goes, and lets go of its model.
     """
 
-    def __init__(self, request: Pending, *, max_batch_bytes: int, window_s: float) -> None:
+    def __init__(
+        self, key: LaneKey, request: Pending, model: ModelQueue, *, max_batch_bytes: int, window_s: float
+    ) -> None:
+        self.key = key
+        self.model = model
+        self.share = Share()
         self.signature: ServedSignature = request.signature
         self.shapes = tuple(tensor.shape[1:] for tensor in request.tensors)
         self.window_s = window_s
@@ -87,19 +103,43 @@ class Lane:
             return 0.0
         return self.queue[0].arrived_s + self.window_s
 
-    def take_batch(self, now: float, expire: Callable[[float, Pending], None], *, is_draining: bool) -> Batch | None:
+    def rows_within(self, run_s: float) -> int:
+        """Return how many rows a batch may have so that it takes no longer than `run_s`, or little longer.
+
+        At least one allowed size; all of them where a smaller one takes hardly less time, or nothing is known.
+        """
+        costs_s, most = self.signature.costs_s, self.max_rows
+        full_s = costs_s.get(most, 0.0)
+        for size in reversed(self._sizes[:-1]):
+            cost_s = costs_s.get(size)
+            if cost_s is None or cost_s * self.max_rows > MOST_COST * full_s * size:
+                break
+            most = size
+            if cost_s <= run_s:
+                break
+        return most
+
+    def take_batch(
+        self,
+        now: float,
+        expire: Callable[[float, Pending], None],
+        *,
+        most_rows: int,
+        is_draining: bool,
+    ) -> Batch | None:
         """Return the next batch; None when no request was left.
 
         Args:
             now: The time (monotonic).
             expire: Called with the time and a request whose time is up; it must release it.
+            most_rows: At most `max_rows`; fewer where others are to have the engine soon.
             is_draining: Whether the server shuts down.
         """
         parts: list[Part] = []
         rows = byte_count = 0
         cut: list[Pending] = []
         is_full = False
-        while self.queue and (rows < self.max_rows or not parts):
+        while self.queue and (rows < most_rows or not parts):
             request = self.queue[0]
             if request.is_over:
                 self._drop_shells()
@@ -108,9 +148,9 @@ class Lane:
                 expire(now, request)
                 continue
             left = request.rows - request.next_row
-            room = self._room(request, rows, byte_count)
+            room = self._room(request, most_rows - rows, byte_count, is_first=not parts)
             is_full = room < left
-            if is_full and parts and (request.rows <= self.max_rows or room <= 0):
+            if is_full and parts and (request.rows <= most_rows or room <= 0):
                 break
             self.queue.popleft()
             if is_full:
@@ -127,19 +167,21 @@ class Lane:
         if not parts:
             return None
         size = allowed_size(self._sizes, rows) if self._sizes else rows
-        is_full = is_full or bool(cut) or (rows == self.max_rows and (len(parts) > 1 or self.window_s > 0))
-        reason = FULL if is_full else self._reason(parts, is_draining=is_draining)
+        is_full = is_full or bool(cut) or (rows == most_rows and (len(parts) > 1 or self.window_s > 0))
+        if is_full:
+            reason = FULL if most_rows == self.max_rows else SHARED
+        else:
+            reason = self._reason(parts, is_draining=is_draining)
         return Batch(self.signature, parts, rows, size, self.shapes, reason, now)
 
-    def _room(self, request: Pending, rows: int, byte_count: int) -> int:
-        """Return how many rows of a request the batch still takes; at least one where it is the first."""
+    def _room(self, request: Pending, room: int, byte_count: int, *, is_first: bool) -> int:
+        """Return how many rows of a request a batch with room for so many takes; at least one where it is the first."""
         if not self.max_rows:
             return request.rows
-        room = self.max_rows - rows
         if self.signature.has_string_inputs:
             # Rows of strings have no size in common: here the bytes count, not the sizes that they would allow.
             room = min(room, (self._max_batch_bytes - byte_count) // max(request.row_bytes, 1))
-        return room if rows else max(room, 1)
+        return max(room, 1) if is_first else room
 
     def _reason(self, parts: list[Part], *, is_draining: bool) -> str:
         if is_draining:

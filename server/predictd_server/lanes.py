@@ -1,7 +1,8 @@
 """The lanes: every queue there is, and whose turn it is.
 
-Owns which lane a request waits in and the order in which lanes give batches. Pure: no clock, no I/O; pump thread only,
-but for the plain numbers that the control thread reads.
+Owns which lane a request waits in and the order in which lanes give batches: models share the engine by time and
+weight, and so do the lanes of one model. Pure: no clock, no I/O; pump thread only, but for the plain numbers that the
+control thread reads.
 """
 
 from __future__ import annotations
@@ -9,28 +10,40 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from predictd_server.admission import Admission
 from predictd_server.batch import Batch
-from predictd_server.lane import Lane
+from predictd_server.fair_shares import FairShares
+from predictd_server.lane import Lane, LaneKey
+from predictd_server.model_queue import ModelQueue
 from predictd_server.pending import Pending
-
-LaneKey = tuple[object, ...]
 
 #: Empty lanes kept for the next request of their kind: making one takes as long as serving a request from it.
 MOST_IDLE_LANES = 64
 
+#: A model that ran within so many seconds counts as one that others must make room for: its callers send their next
+#: requests when they have their answers, and would find the engine taken for the whole of a long batch each time.
+ACTIVE_S = 1.0
+
 
 class Lanes:
-    """All lanes, those first whose turn comes first.
+    """All lanes.
 
     Args:
-        window_s: Batch window.
+        admission: Knows the models' parts of the queue.
+        window_s: Batch window of models that set none.
         max_batch_bytes: Bound on a batch's inputs.
+        fair_run_s: While other models want the engine, a batch takes about this long at most, where that costs its
+            model little.
     """
 
-    def __init__(self, *, window_s: float, max_batch_bytes: int) -> None:
+    def __init__(self, *, admission: Admission, window_s: float, max_batch_bytes: int, fair_run_s: float) -> None:
+        self._admission = admission
         self._window_s = window_s
         self._max_batch_bytes = max_batch_bytes
+        self._fair_run_s = fair_run_s
         self._lanes: dict[LaneKey, Lane] = {}
+        self._waiting: dict[Lane, None] = {}
+        self._models = FairShares()
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -43,10 +56,38 @@ class Lanes:
             key = (signature, *[tensor.shape[1:] for tensor in request.tensors])
         lane = self._lanes.get(key)
         if lane is None:
-            lane = Lane(request, max_batch_bytes=self._max_batch_bytes, window_s=self._window_s)
-            self._lanes[key] = lane
+            lane = self._lanes[key] = self._new_lane(key, request)
         request.lane = lane
+        if not lane.queue:
+            self._enter(lane)
         lane.add(request)
+
+    def _new_lane(self, key: LaneKey, request: Pending) -> Lane:
+        settings = request.signature.settings
+        window_s = self._window_s if settings.batch_timeout_ms is None else settings.batch_timeout_ms / 1000
+        model = self._admission.model(request.signature)
+        return Lane(key, request, model, max_batch_bytes=self._max_batch_bytes, window_s=window_s)
+
+    def _enter(self, lane: Lane) -> None:
+        """Let an empty lane take part."""
+        model = lane.model
+        waiting = self._waiting
+        if lane not in waiting:
+            if not model.waiting_lanes:
+                if not waiting:
+                    self._models.forgive()
+                self._models.enter(model.share)
+                model.lanes.forgive()
+            waiting[lane] = None
+            model.waiting_lanes += 1
+        model.lanes.enter(lane.share)
+
+    def _leave(self, lane: Lane) -> None:
+        """Let a lane that became empty go; keep it for the next request of its kind if there are not too many."""
+        del self._waiting[lane]
+        lane.model.waiting_lanes -= 1
+        if lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES:
+            del self._lanes[lane.key]
 
     def take_batch(self, now: float, expire: Callable[[float, Pending], None], *, is_draining: bool) -> Batch | None:
         """Return a batch to run now, or None.
@@ -56,33 +97,62 @@ class Lanes:
             expire: Called with the time and a request whose time is up; it must release it.
             is_draining: Whether the server shuts down: then no window holds anything back.
         """
-        for key in list(self._lanes):
-            lane = self._lanes[key]
+        while (lane := self._next(now, is_draining=is_draining)) is not None:
+            model = lane.model
+            self._models.choose(model.share)
+            model.lanes.choose(lane.share)
+            most_rows = lane.max_rows
+            full_s = lane.signature.costs_s.get(most_rows, 0.0)
+            if full_s > self._fair_run_s and self._is_wanted_by_others(model, now):
+                most_rows = lane.rows_within(self._fair_run_s)
+            batch = lane.take_batch(now, expire, most_rows=most_rows, is_draining=is_draining)
             if not lane.queue:
-                if lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES:
-                    del self._lanes[key]
-                continue
-            if lane.closes_at() > now and not is_draining:
-                continue
-            batch = lane.take_batch(now, expire, is_draining=is_draining)
-            # To the end of the row: the lanes take turns, so that a busy model never shuts the others out.
-            self._lanes[key] = self._lanes.pop(key)
+                self._leave(lane)
+            elif len(self._waiting) > 1:
+                # Behind those that have taken as much.
+                self._waiting[lane] = self._waiting.pop(lane)
             if batch is not None:
+                model.taken_s = now
                 return batch
         return None
 
+    def _next(self, now: float, *, is_draining: bool) -> Lane | None:
+        """Return the lane whose batch may leave and whose turn it is."""
+        first: Lane | None = None
+        if not self._waiting:
+            return None
+        for lane in list(self._waiting):
+            if not lane.queue:
+                self._leave(lane)
+            elif (is_draining or lane.closes_at() <= now) and (first is None or _comes_before(lane, first)):
+                first = lane
+        return first
+
+    def _is_wanted_by_others(self, model: ModelQueue, now: float) -> bool:
+        others = self._admission.models.values()
+        return any(other is not model and (other.rows or now - other.taken_s < ACTIVE_S) for other in others)
+
+    def charge(self, lane: Lane, seconds: float) -> None:
+        """Make a lane and its model pay for a run."""
+        model = lane.model
+        model.ran_s += seconds
+        self._models.charge(model.share, seconds)
+        model.lanes.charge(lane.share, seconds)
+
     def next_wakeup(self) -> float | None:
         """Return when `take_batch` may have something though nothing arrives (monotonic); None for never."""
-        return min((lane.closes_at() for lane in self._lanes.values() if lane.queue), default=None)
+        return min((lane.closes_at() for lane in self._waiting if lane.queue), default=None)
 
     def outdate(self) -> None:
         """Drop every lane once it is empty: the models have changed, and a lane keeps its own in memory."""
-        for lane in self._lanes.values():
+        for key, lane in list(self._lanes.items()):
             lane.is_outdated = True
+            if lane not in self._waiting:
+                del self._lanes[key]
 
     def waiting(self) -> Iterator[Pending]:
         """Yield the requests that wait; they may be released meanwhile."""
-        for lane in self._lanes.values():
+        for lane in list(self._waiting):
             for request in list(lane.queue):
                 if not request.is_over:
                     yield request
@@ -90,13 +160,19 @@ class Lanes:
     @property
     def waiting_requests(self) -> int:
         """Requests that wait for a batch, the rest of those that were cut among them. Any thread."""
-        return sum(lane.waiting_requests for lane in list(self._lanes.values()))
+        return sum(lane.waiting_requests for lane in list(self._waiting))
 
     def oldest_arrival(self) -> float | None:
         """Return when the request that has waited longest arrived (monotonic); None when none waits. Any thread."""
         arrivals_s: list[float] = []
-        for lane in list(self._lanes.values()):
+        for lane in list(self._waiting):
             # The control thread asks while the pump empties lanes: a look before would not help.
             with contextlib.suppress(IndexError):
                 arrivals_s.append(lane.queue[0].arrived_s)
         return min(arrivals_s, default=None)
+
+
+def _comes_before(lane: Lane, other: Lane) -> bool:
+    if lane.model is not other.model:
+        return lane.model.share.virtual_s < other.model.share.virtual_s
+    return lane.share.virtual_s < other.share.virtual_s

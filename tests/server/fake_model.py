@@ -19,6 +19,7 @@ from predictd_server.counters import Counters
 from predictd_server.execution import execute
 from predictd_server.greeting import Greeting
 from predictd_server.ladder import batch_ladder
+from predictd_server.lanes import Lanes
 from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.served import ServedSignature, is_mergeable
 
@@ -74,6 +75,7 @@ class CoreBench:
         window_s: float = 0.0,
         limits: Limits | None = None,
         max_batch_bytes: int = 1 << 20,
+        fair_run_s: float = 0.02,
         dtype: str = "float32",
     ) -> None:
         self.runner = DoublingRunner()
@@ -82,15 +84,17 @@ class CoreBench:
         self.registry.put(served(doubling_spec(*(shapes or ((None, 3),)), dtype=dtype), self.runner, max_batch_size))
         self.counters = Counters()
         self.greeting = Greeting("server-1", "0.1", self.limits, self.registry)
+        admission = Admission(max_rows=max_rows, max_bytes=max_bytes)
         self.core = Core(
             registry=self.registry,
             greeting=self.greeting,
             counters=self.counters,
             limits=self.limits,
-            admission=Admission(max_rows=max_rows, max_bytes=max_bytes),
+            admission=admission,
+            lanes=Lanes(
+                admission=admission, window_s=window_s, max_batch_bytes=max_batch_bytes, fair_run_s=fair_run_s
+            ),
             max_timeout_s=60.0,
-            window_s=window_s,
-            max_batch_bytes=max_batch_bytes,
         )
         self.workspace = Workspace()
         self.now = 100.0

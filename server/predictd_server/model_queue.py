@@ -1,0 +1,47 @@
+"""One model's part of the queue: how much of it waits, how fast it is worked off, and its share of the engine.
+
+Owns the numbers of one model, all its versions and signatures together; what they mean for a request is
+`admission.py`'s, for the order of runs `lanes.py`'s. Pump thread only; any thread reads single numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from predictd_server.fair_shares import FairShares, Share
+
+#: Weight of the newest run in the mean.
+PACE_WEIGHT = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class ModelQueue:
+    """What waits for one model.
+
+    Attributes:
+        name: The model's.
+        max_rows: Rows of it that may wait.
+        rows: Rows of it that wait.
+        share: Its part of the engine among the models.
+        lanes: Shares out its own part among its lanes, all alike.
+        waiting_lanes: Lanes of it with requests in them.
+        ran_s: Seconds that the engine has spent on it.
+        taken_s: When a batch of it last began (monotonic).
+    """
+
+    name: str
+    max_rows: int
+    rows: int = 0
+    share: Share = field(default_factory=Share)
+    lanes: FairShares = field(default_factory=FairShares)
+    waiting_lanes: int = 0
+    ran_s: float = 0.0
+    taken_s: float = -math.inf
+    seconds_per_row: float = 0.0
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Take a finished run into account for later estimates."""
+        per_row = seconds / max(rows, 1)
+        weight = PACE_WEIGHT if self.seconds_per_row else 1.0
+        self.seconds_per_row += weight * (per_row - self.seconds_per_row)

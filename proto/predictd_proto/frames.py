@@ -25,13 +25,18 @@ from predictd_proto.messages import (
     CancelRequest,
     ErrorResponse,
     Hello,
+    LabelRequest,
+    LoadRequest,
     Message,
     MetadataRequest,
     MetadataResponse,
+    OrderResponse,
     PredictRequest,
     PredictResponse,
+    ReloadRequest,
     StatusRequest,
     StatusResponse,
+    UnloadRequest,
     Welcome,
 )
 from predictd_proto.plain import from_plain, to_plain
@@ -59,6 +64,11 @@ MESSAGE_TYPES: dict[int, type[Message]] = {
     8: MetadataResponse,
     9: StatusRequest,
     10: StatusResponse,
+    11: LoadRequest,
+    12: UnloadRequest,
+    13: LabelRequest,
+    14: ReloadRequest,
+    15: OrderResponse,
 }
 _PREFIXES: dict[type[Message], bytes] = {
     cls: MARKER + bytes((PROTOCOL_VERSION, number)) for number, cls in MESSAGE_TYPES.items()
@@ -68,8 +78,8 @@ _PREFIXES: dict[type[Message], bytes] = {
 _ANY_VERSION = frozenset((1, 2, 5))
 
 #: Types that only a client sends, and only a server.
-_OF_CLIENTS = frozenset((1, 3, 6, 7, 9))
-_OF_SERVERS = frozenset((2, 4, 5, 8, 10))
+_OF_CLIENTS = frozenset((1, 3, 6, 7, 9, 11, 12, 13, 14))
+_OF_SERVERS = frozenset((2, 4, 5, 8, 10, 15))
 
 
 def envelope(cls: type[Message]) -> bytes:

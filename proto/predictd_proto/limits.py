@@ -19,6 +19,13 @@ MAX_RANK = 32
 #: Longest axis. Whole numbers of this size are exact in every language, a double's 53 bits included.
 MAX_AXIS = (1 << 48) - 1
 
+#: Request ids, counts and versions.
+MAX_ID = (1 << 63) - 1
+
+#: Characters of a name or a short text, and of an error's message.
+MAX_TEXT = 256
+MAX_MESSAGE_TEXT = 8192
+
 #: Items of one list and keys of one map in a header, unless more tensors are allowed. A reader allocates a list from
 #: its announced length: a thousand nested lists that each claim this many items cost 8 MB, and 3 KB to send.
 MAX_LIST_ITEMS = 1024

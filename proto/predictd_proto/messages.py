@@ -20,8 +20,9 @@ from predictd_proto.checks import (
 )
 from predictd_proto.errors import PredictdError, error_from_code
 from predictd_proto.facts import check_facts, safe_facts, safe_text
-from predictd_proto.limits import DEFAULT_LIMITS, MAX_LIST_ITEMS, Limits
+from predictd_proto.limits import DEFAULT_LIMITS, MAX_ID, MAX_LIST_ITEMS, MAX_MESSAGE_TEXT, MAX_TEXT, Limits
 from predictd_proto.metadata import ModelMetadata
+from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest, UnloadRequest
 from predictd_proto.receipt import Receipt
 from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import MAX_NAME, Tensor
@@ -34,20 +35,22 @@ __all__ = [
     "CancelRequest",
     "ErrorResponse",
     "Hello",
+    "LabelRequest",
+    "LoadRequest",
     "Message",
     "MetadataRequest",
     "MetadataResponse",
+    "OrderResponse",
     "PredictRequest",
     "PredictResponse",
     "Receipt",
+    "ReloadRequest",
     "StatusRequest",
     "StatusResponse",
+    "UnloadRequest",
     "Welcome",
 ]
 
-MAX_ID = (1 << 63) - 1
-MAX_TEXT = 256
-MAX_MESSAGE_TEXT = 8192
 MAX_VERSION = 255
 
 _WELCOME_TEXTS = ("server_id", "server", "state")
@@ -264,6 +267,11 @@ Message = (
     | MetadataResponse
     | StatusRequest
     | StatusResponse
+    | LoadRequest
+    | UnloadRequest
+    | LabelRequest
+    | ReloadRequest
+    | OrderResponse
 )
 
 

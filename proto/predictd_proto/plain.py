@@ -13,7 +13,7 @@ from typing import Any
 from predictd_proto.checks import shown
 from predictd_proto.errors import LocalProtocolError
 from predictd_proto.limits import Limits
-from predictd_proto.messages import MetadataResponse, StatusResponse, Welcome
+from predictd_proto.messages import MetadataResponse, OrderResponse, StatusResponse, Welcome
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import TensorSpec
@@ -27,6 +27,7 @@ _ONE: dict[tuple[type[Any], str], type[Any]] = {
 #: Fields that hold a tuple of dataclasses.
 _MANY: dict[tuple[type[Any], str], type[Any]] = {
     (MetadataResponse, "models"): ModelMetadata,
+    (OrderResponse, "models"): ModelMetadata,
     (ServerStatus, "models"): ModelMetadata,
     (ModelMetadata, "signatures"): SignatureSpec,
     (SignatureSpec, "inputs"): TensorSpec,
@@ -37,6 +38,7 @@ _MANY: dict[tuple[type[Any], str], type[Any]] = {
 _TUPLES = frozenset(
     (
         (Welcome, "models"),
+        (OrderResponse, "done"),
         (ModelMetadata, "labels"),
         (ModelMetadata, "batch_sizes"),
         (ModelMetadata, "runners"),

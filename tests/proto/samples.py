@@ -10,14 +10,19 @@ from predictd_proto.messages import (
     CancelRequest,
     ErrorResponse,
     Hello,
+    LabelRequest,
+    LoadRequest,
     Message,
     MetadataRequest,
     MetadataResponse,
+    OrderResponse,
     PredictRequest,
     PredictResponse,
     Receipt,
+    ReloadRequest,
     StatusRequest,
     StatusResponse,
+    UnloadRequest,
     Welcome,
 )
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
@@ -156,6 +161,13 @@ MESSAGES: dict[str, Message] = {
     "metadata_response": MetadataResponse(id=1, models=(MODEL,)),
     "status_request": StatusRequest(id=3),
     "status_response": StatusResponse(id=3, status=STATUS),
+    "load_request": LoadRequest(id=4, model="digits", version=3, timeout_ms=600000.0),
+    "load_request_newest": LoadRequest(id=5, model="digits"),
+    "unload_request": UnloadRequest(id=6, model="digits", version=2),
+    "label_request": LabelRequest(id=7, model="digits", label="canary", version=3),
+    "label_request_away": LabelRequest(id=8, model="digits", label="canary"),
+    "reload_request": ReloadRequest(id=9, model="digits"),
+    "order_response": OrderResponse(id=4, done=("model digits version 3: ready",)),
 }
 
 

@@ -15,13 +15,18 @@ from predictd_proto.messages import (
     CancelRequest,
     ErrorResponse,
     Hello,
+    LabelRequest,
+    LoadRequest,
     MetadataRequest,
     MetadataResponse,
+    OrderResponse,
     PredictRequest,
     PredictResponse,
     Receipt,
+    ReloadRequest,
     StatusRequest,
     StatusResponse,
+    UnloadRequest,
     Welcome,
 )
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
@@ -257,4 +262,18 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
     MetadataResponse: st.builds(MetadataResponse, id=IDS, models=st.lists(MODELS, max_size=2).map(tuple)),
     StatusRequest: st.builds(StatusRequest, id=IDS),
     StatusResponse: st.builds(StatusResponse, id=IDS, status=STATUSES),
+    LoadRequest: st.builds(LoadRequest, id=IDS, model=TEXTS, version=st.none() | IDS, timeout_ms=st.none() | DURATIONS),
+    UnloadRequest: st.builds(
+        UnloadRequest, id=IDS, model=TEXTS, version=st.none() | IDS, timeout_ms=st.none() | DURATIONS
+    ),
+    LabelRequest: st.builds(
+        LabelRequest, id=IDS, model=TEXTS, label=TEXTS, version=st.none() | IDS, timeout_ms=st.none() | DURATIONS
+    ),
+    ReloadRequest: st.builds(ReloadRequest, id=IDS, model=st.none() | TEXTS, timeout_ms=st.none() | DURATIONS),
+    OrderResponse: st.builds(
+        OrderResponse,
+        id=IDS,
+        done=st.lists(TEXTS, max_size=3).map(tuple),
+        models=st.lists(MODELS, max_size=2).map(tuple),
+    ),
 }

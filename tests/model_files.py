@@ -26,3 +26,22 @@ def saved_model(path: Path, name: str = "saved_model.pb", contents: bytes = b"\x
     path.mkdir(parents=True)
     (path / name).write_bytes(contents)
     return path
+
+
+def models_of_every_layout(path: Path) -> Path:
+    """Fill a directory with models of every layout, and with what else lies around."""
+    keras_file(path / "bare.keras")
+    hdf5_file(path / "older.h5")
+    saved_model(path / "saved")
+    for version in ("9", "10"):
+        saved_model(path / "mnist" / version)
+    keras_file(path / "digits" / "1" / "whatever.keras")
+    (path / "digits" / "1" / "golden.npz").write_bytes(b"x")
+    (path / "digits" / "README.md").write_text("about")
+    (path / "README.md").write_text("about")
+    (path / "bare.weights.h5").write_text("weights")
+    keras_file(path / ".hidden.keras")
+    keras_file(path / "coming.keras.tmp")
+    keras_file(path / "old.keras~")
+    (path / "notes" / "more").mkdir(parents=True)
+    return path

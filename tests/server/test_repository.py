@@ -1,26 +1,123 @@
-"""The repository: every layout, every policy, and whatever else may lie on a disk."""
+"""The repository: every layout, and whatever else may lie on a disk. What is wrong is told, never raised."""
 
 from __future__ import annotations
 
-import zipfile
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from predictd_proto.errors import PredictdError
+from predictd_server.models.contents import fingerprint
+from predictd_server.models.files import ModelFile, ModelFormat
 from predictd_server.models.policy import wanted
 from predictd_server.models.repository import Repository
 from predictd_server.models.settings import ModelSettings
+from tests.model_files import keras_file, models_of_every_layout, saved_model
+from tests.server.repositories import repository, the_one
 
 
-def keras_file(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("config.json", "{}")
-    return path
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    return models_of_every_layout(tmp_path)
 
 
-def test_the_newest_of_numbered_versions_is_wanted(tmp_path: Path) -> None:
-    for version in ("9", "10"):
-        keras_file(tmp_path / "mnist" / version / "any.keras")
-    found = Repository([ModelSettings(name="", path=tmp_path / "mnist")]).look()["mnist"]
-    assert sorted(found.versions) == [9, 10]
-    assert found.versions[10].path == tmp_path / "mnist" / "10" / "any.keras"
-    assert wanted(found) == (10,)
+def test_a_directory_holds_models_of_every_layout(mixed: Path) -> None:
+    there = repository(mixed)
+    there.check(is_watched=False)
+    found = there.look()
+    assert {name: sorted(model.versions) for name, model in found.items()} == {
+        "bare": [1],
+        "digits": [1],
+        "mnist": [9, 10],
+        "older": [1],
+        "saved": [1],
+    }
+    assert not any(model.problems or model.notes for model in found.values())
+    assert there.refused == ()
+    assert wanted(found["mnist"]) == (10,)
+    assert found["mnist"].versions[9] == ModelFile(
+        "mnist", mixed / "mnist" / "9", ModelFormat.SAVED_MODEL, 9, mixed / "mnist" / "9"
+    )
+    assert found["digits"].versions[1].path == mixed / "digits" / "1" / "whatever.keras"
+    assert found["bare"].versions[1] == ModelFile("bare", mixed / "bare.keras", ModelFormat.KERAS)
+    assert found["bare"].settings == ModelSettings(name="bare", path=mixed / "bare.keras")
+
+
+@pytest.mark.parametrize("name", ["mnist", "bare.keras", "saved"])
+def test_one_model_may_be_named_alone_and_called_otherwise(name: str, mixed: Path) -> None:
+    assert list(repository(mixed / name).look()) == [name.partition(".")[0]]
+    assert list(repository(f"x={mixed / name}").look()) == ["x"]
+
+
+def test_looking_reads_no_contents_but_first_bytes_and_changes_nothing(mixed: Path) -> None:
+    there = repository(mixed)
+    before = there.look()
+    assert there.look() == before
+    assert all(
+        model.fingerprints[number] == fingerprint(file)
+        for model in before.values()
+        for number, file in model.versions.items()
+    )
+
+
+def test_a_model_without_an_ending_in_its_directory_s_name_keeps_its_dots(tmp_path: Path) -> None:
+    keras_file(tmp_path / "resnet-2.1" / "3" / "m.keras")
+    assert list(repository(tmp_path / "resnet-2.1").look()) == ["resnet-2.1"]
+
+
+def test_versions_behind_links_are_found(tmp_path: Path) -> None:
+    saved_model(tmp_path / "store" / "abc")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "4").symlink_to(tmp_path / "store" / "abc")
+    found = the_one(tmp_path / "m")
+    assert found.versions[4].path == tmp_path / "m" / "4"
+
+
+def test_versions_that_the_settings_name_and_nobody_put_there_are_problems(tmp_path: Path) -> None:
+    saved_model(tmp_path / "1")
+    found = the_one(tmp_path, versions=(1, 3), labels={"stable": 1}, default_version=1)
+    assert found.problems == {3: f"versions of model 'm' names version 3, but {tmp_path} holds no such directory"}
+    found = the_one(tmp_path, labels={"stable": 4}, default_version=5)
+    assert found.problems == {
+        4: f"label 'stable' of model 'm' names version 4, but {tmp_path} holds no such directory",
+        5: f"default_version of model 'm' names version 5, but {tmp_path} holds no such directory",
+    }
+    assert wanted(found) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"versions": (2,)}, "names version 2, but .* is a model alone, which is version 1"),
+        ({"labels": {"stable": 2}}, "label 'stable' .* names version 2"),
+        ({"default_version": 3}, "default_version .* names version 3"),
+        ({"tags": ("serve",)}, "tags has no effect: it is for models stored as saved_model, and .* stored as keras"),
+        ({"inputs": {"x": "x:0"}}, "inputs has no effect: it is for models stored as frozen_graph"),
+        ({"outputs": {"x": "x:0"}}, "outputs has no effect"),
+    ],
+)
+def test_settings_that_a_bare_file_can_never_fulfil_are_refused(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = keras_file(tmp_path / "m.keras")
+    with pytest.raises(PredictdError, match=words):
+        Repository([ModelSettings(name="m", path=path, **settings)]).check(is_watched=False)
+
+
+def test_a_fingerprint_tells_a_change_during_a_load(tmp_path: Path) -> None:
+    saved_model(tmp_path / "1")
+    found = the_one(tmp_path)
+    file = found.versions[1]
+    before = fingerprint(file)
+    assert before == found.fingerprints[1]
+    assert before.size_bytes == 2
+    (tmp_path / "1" / ".lock").touch()
+    assert fingerprint(file) == before
+    (tmp_path / "1" / "variables").mkdir()
+    (tmp_path / "1" / "variables" / "variables.index").write_text("x")
+    assert fingerprint(file) != before
+    shutil.rmtree(tmp_path / "1")
+    assert fingerprint(file).size_bytes == 0
+    assert fingerprint(file) != before

@@ -212,6 +212,26 @@ def test_an_order_s_look_is_known_to_the_watch(tmp_path: Path) -> None:
     assert not watch.look(20)
 
 
+def test_an_order_for_one_model_repeats_no_news_of_others(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        keras_file(tmp_path / name / "1" / "m.keras")
+        (tmp_path / name / "v2").mkdir()
+    repository = Repository([ModelSettings(name="", path=tmp_path)])
+    watch = Watch(repository, interval_s=10, settle_s=SETTLE_S)
+    assert len(watch.take(repository.look(), 0)) == 2
+    assert watch.take({"a": repository.look()["a"]}, 1) == ()
+    assert not watch.look(10)
+
+
+def test_what_has_not_settled_is_named(tmp_path: Path) -> None:
+    watch = watch_of(tmp_path)
+    keras_file(tmp_path / "1" / "m.keras")
+    watch.look(10)
+    assert watch.unsettled == {("m", 1)}
+    watch.look(12)
+    assert watch.unsettled == frozenset()
+
+
 def test_it_looks_at_intervals_and_sooner_while_something_settles(tmp_path: Path) -> None:
     watch = watch_of(tmp_path)
     assert watch.wait_s(4) == 6

@@ -160,13 +160,16 @@ def _artefact(directory: Path) -> tuple[Path, ModelFormat]:
         return directory, kind
     children = _children(directory)
     models = [(child, kind) for child in children if (kind := look_at(child)) is not None]
-    if len(models) == 1:
-        return models[0]
-    text = f"{directory}: expected one model in this version's directory, got "
-    if models:
-        text += f"{len(models)}: {', '.join(path.name for path, _ in models)}; leave one of them"
+    files = [(child, kind) for child, kind in models if kind is not ModelFormat.SAVED_MODEL]
+    if len(files) == 1:
+        return files[0]
+    if files:
+        got = f"{len(files)}: {', '.join(path.name for path, _ in files)}; leave one of them"
+    elif models:
+        got = f"a directory {models[0][0].name}/ with a model in it; move what it holds up"
     else:
-        text += f"{'files that are none' if children else 'an empty directory'}; {EXPECTED}"
+        got = f"{'files that are none' if children else 'an empty directory'}; {EXPECTED}"
+    text = f"{directory}: expected one model in this version's directory, got {got}"
     raise ModelLoadError(text)
 
 

@@ -68,14 +68,22 @@ class Watch:
         self._said: set[str] = set()
         self._next_s: float | None = None
 
-    def take(self, models: Mapping[str, Found], now_s: float) -> None:
-        """Take models as they were just looked at, at the start or by an order, as known and said."""
+    @property
+    def unsettled(self) -> frozenset[Key]:
+        """The versions that differ from what is known and may still be changing."""
+        return frozenset(self._unsettled)
+
+    def take(self, models: Mapping[str, Found], now_s: float) -> tuple[str, ...]:
+        """Take models as they were just looked at, at the start or by an order, as known; return what is news of them.
+
+        Whoever starts the daemon or gives an order says that the files are whole, so nothing has to settle.
+        """
         for name, found in models.items():
             self._known[name] = found
             for key in [key for key in self._unsettled if key[0] == name]:
                 del self._unsettled[key]
-        self._unsaid([*self._repository.refused, *_sayings(models.values())])
         self._plan(now_s)
+        return self._unsaid([*self._repository.refused, *_sayings(self._known.values())])
 
     def wait_s(self, now_s: float) -> float | None:
         """Return how long to wait before the next look, 0 where it is due; None where nothing is watched."""

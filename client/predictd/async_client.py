@@ -28,8 +28,8 @@ from predictd.requests.request_frames import Question, check_words
 from predictd.routing.asking import Asking
 from predictd.routing.looking import served_models, wait_until_ready
 from predictd.routing.retries import Retries
-from predictd.wording import seconds_text
 from predictd_proto.errors import ConfigError
+from predictd_proto.quantities import seconds_text
 
 if TYPE_CHECKING:
     from types import TracebackType

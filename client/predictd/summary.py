@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from predictd.requests.catalogue import Plan
 from predictd.requests.structure_match import flat_names
-from predictd.tables import format_count, format_table
+from predictd.tables import format_table
+from predictd_proto.metadata_text import fact_lines
 from predictd_proto.structures import Structure
 
 if TYPE_CHECKING:
@@ -26,16 +27,18 @@ def summary_lines(plan: Plan, endpoint: str) -> list[str]:
     """
     metadata, spec = plan.metadata, plan.spec
     inputs, outputs = in_order(spec.inputs, spec.input_structure), in_order(spec.outputs, spec.output_structure)
-    rows = [["input", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in inputs]
-    rows += [["output", tensor.name, tensor.dtype, str(tensor.shape)] for tensor in outputs]
-    sizes = ", ".join(map(str, metadata.batch_sizes)) or "rows are not merged"
+    rows = [["input", tensor.name, tensor.dtype, _shape_text(tensor)] for tensor in inputs]
+    rows += [["output", tensor.name, tensor.dtype, _shape_text(tensor)] for tensor in outputs]
     return [
         f'Model: "{metadata.name}", version {metadata.version}, served at {endpoint}',
         *format_table(["", "Name", "Dtype", "Shape"], rows).splitlines(),
-        f"Total params: {format_count(metadata.parameters)}",
-        f"Batch sizes: {sizes}",
-        f"Runs as: {metadata.runner or 'unknown'}, from {metadata.source or 'unknown'}",
+        # The tensors are in the table, in the order that Keras has them in.
+        *fact_lines(metadata, shows_tensors=False),
     ]
+
+
+def _shape_text(tensor: TensorSpec) -> str:
+    return f"({', '.join(tensor.axes)}{',' * (len(tensor.axes) == 1)})"
 
 
 def in_order(specs: Sequence[TensorSpec], structure: Structure) -> list[TensorSpec]:

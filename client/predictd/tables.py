@@ -31,20 +31,3 @@ def format_table(
         return "  ".join(aligned).rstrip()
 
     return "\n".join([style(line(headers)), *[line(row) for row in rows]])
-
-
-def format_bytes(count: int | None) -> str:
-    """Return a size as a person reads it."""
-    if count is None:
-        return "-"
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:  # noqa: PLR2004
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def format_count(count: int | None) -> str:
-    """Return a number with its thousands apart."""
-    return "-" if count is None else f"{count:,}"

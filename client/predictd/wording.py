@@ -1,4 +1,4 @@
-"""How errors and durations are put into words.
+"""How errors and what callers hand in are put into words.
 
 Owns the few phrases that several modules share. Any thread.
 """
@@ -13,11 +13,6 @@ from typing import Any
 import numpy as np
 
 from predictd_proto.errors import PredictdError
-
-
-def seconds_text(milliseconds: float) -> str:
-    """Return a duration as a person reads it."""
-    return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"  # noqa: PLR2004
 
 
 def without_wait(message: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,8 +91,18 @@ class TensorSpec:
                 refuse(f"shape of tensor {self.name!r}", f"axes from 0 to {MAX_AXIS} or None", axis)
 
     def __str__(self) -> str:
-        axes = ("rows" if i == 0 and n is None else str(n) for i, n in enumerate(self.shape))
-        return f"{self.dtype}[{', '.join(axes)}]"
+        return f"{self.dtype}[{', '.join(self.axes)}]"
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes' lengths, free ones by a name: "rows", and "length" or, where there are more, "a", "b", ...
+
+        A name says that the length is free; two tensors with the same one may still differ.
+        """
+        free = [index for index, axis in enumerate(self.shape) if axis is None and index]
+        letters = ["length"] if len(free) == 1 else list(ascii_lowercase) + [f"axis_{number}" for number in free]
+        names = {0: "rows", **dict(zip(free, letters, strict=False))}
+        return tuple([names[index] if axis is None else str(axis) for index, axis in enumerate(self.shape)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
 import predictd
+from predictd.cli.commands import main
 from tests.client.fake_server import FakeServer
 from tests.daemon_process import short_directory
 
@@ -36,6 +40,20 @@ def server(endpoint: str) -> Iterator[FakeServer]:
 def client(endpoint: str) -> Iterator[predictd.Client]:
     with predictd.Client(endpoint, timeout_ms=20_000, retries=None) as made:
         yield made
+
+
+@pytest.fixture
+def run(endpoint: str) -> Callable[..., Result]:
+    """Runs the command `predictd` within this process."""
+    # Before click 8.2 both streams were one, unless asked otherwise.
+    is_old = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters
+    apart: dict[str, Any] = {"mix_stderr": False} if is_old else {}
+    runner = CliRunner(env={"PREDICTD_ENDPOINT": endpoint, "COLUMNS": "80"}, **apart)
+
+    def invoke(*arguments: str, stdin: bytes | str | None = None) -> Result:
+        return runner.invoke(main, arguments, input=stdin)
+
+    return invoke
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import os
@@ -15,10 +14,9 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from predictd.cli import group as command_group
-from predictd.cli.commands import main
 from predictd.cli.files import read_inputs
 from predictd_proto.messages import PredictRequest
 from tests.client.fake_process import CHECKOUT, with_paths
@@ -27,19 +25,6 @@ from tests.client.fake_server import FakeServer, model, refuse, silent
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(endpoint: str) -> Run:
-    # Before click 8.2 both streams were one, unless asked otherwise.
-    is_old = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters
-    apart: dict[str, Any] = {"mix_stderr": False} if is_old else {}
-    runner = CliRunner(env={"PREDICTD_ENDPOINT": endpoint}, **apart)
-
-    def invoke(*arguments: str, stdin: bytes | str | None = None) -> Result:
-        return runner.invoke(main, arguments, input=stdin)
-
-    return invoke
 
 
 def test_predict_prints_outputs_and_receipt(server: FakeServer, run: Run, tmp_path: Path) -> None:
@@ -110,10 +95,11 @@ def test_models_are_a_table(server: FakeServer, run: Run) -> None:
     ]
     ran = run("models")
     assert ran.stdout.splitlines() == [
-        "MODEL   VERSION     STATE   INPUTS            OUTPUTS              PARAMS   MEMORY  BATCHES  RUNS AS",
-        "broken  1           failed  -                 -                        12        -  1 to 8   session",
-        "digits  1 (stable)  ready   float32[rows, 4]  float32[rows, 4]  1,234,567  12.3 MB  1 to 8   session",
-        "broken 1: no such layer",
+        "MODEL   VERSION  STATE   LABELS     PARAMS   MEMORY  RUNS AS",
+        "broken  1        failed                 12        -  session",
+        "  no such layer",
+        "digits  1        ready   stable  1,234,567  12.3 MB  session",
+        "  x float32[rows, 4] -> y float32[rows, 4]",
     ]
     assert [entry["name"] for entry in json.loads(run("models", "--json").stdout)] == ["broken", "digits"]
 

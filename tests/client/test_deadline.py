@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from predictd.deadline import Deadline
-from predictd.wording import seconds_text
+from predictd_proto.quantities import seconds_text
 
 
 class Clock:

@@ -251,11 +251,16 @@ def test_the_summary_tells_what_is_served(
     expected = [
         f'Model: "double", version 1, served at {endpoint}',
         "        Name  Dtype    Shape",
-        "input   x     float32  (None, 4)",
-        "output  y     float32  (None, 4)",
-        "Total params: 12",
-        "Batch sizes: 1, 8",
-        "Runs as: session, from double",
+        "input   x     float32  (rows, 4)",
+        "output  y     float32  (rows, 4)",
+        "  State        ready",
+        "  Signature    serving_default, runs as session",
+        "  Batch sizes  1, 8",
+        "  Parameters   12",
+        "  Memory       unknown",
+        "  Loaded in    0 ms, warmed up in 0 ms",
+        "  Gate         no golden samples",
+        "  Source       double",
     ]
     model.summary()
     assert capsys.readouterr().out.splitlines() == expected

@@ -103,7 +103,7 @@ def test_views_and_arrays() -> None:
 def test_texts() -> None:
     assert str(Tensor("x", "int8", (2, 3), b"")) == "int8[2, 3]"
     assert str(Tensor("x", "int8", (), b"")) == "int8[]"
-    assert str(TensorSpec("x", "float32", (None, 3, None))) == "float32[rows, 3, None]"
+    assert str(TensorSpec("x", "float32", (None, 3, None))) == "float32[rows, 3, length]"
     assert str(TensorSpec("x", STRING, ())) == "string[]"
 
 

@@ -1,13 +1,14 @@
 """The `predictd` command: what a person or a script asks a server from a shell.
 
-Owns the commands predict, models and status, and the way other packages add theirs. It prints; asking is the client's.
-Errors end as one readable line on standard error and an exit code, never as a traceback. Main thread.
+Owns the commands predict, golden, models and status, and the way other packages add theirs. It prints; asking is the
+client's. Errors end as one readable line on standard error and an exit code, never as a traceback. Main thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,8 +17,10 @@ from typing import Any
 import click
 
 from predictd.cli.files import check_output, read_inputs, to_plain, write_outputs
+from predictd.cli.golden import check_golden_output, golden_samples
 from predictd.cli.group import CommandGroup
-from predictd.cli.texts import models_text, prediction_text, status_text
+from predictd.cli.model_texts import model_text, models_text
+from predictd.cli.texts import prediction_text, status_text
 from predictd.client import Client
 from predictd.deadline import check_timeout_ms, check_timeout_s
 from predictd_proto.errors import (
@@ -84,6 +87,14 @@ def _readable_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _version_of(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdecimal() else text
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
+
+
 def _exit_code(error: PredictdError) -> int:
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
 
@@ -143,9 +154,8 @@ def predict(
     if output is not None:
         check_output(output)
     inputs = read_inputs(source)
-    version: int | str | None = int(model_version) if model_version and model_version.isdecimal() else model_version
     with _client(endpoints, timeout_ms) as client:
-        answer = client.predict(model, inputs, version=version, signature=signature, cast=True)
+        answer = client.predict(model, inputs, version=_version_of(model_version), signature=signature, cast=True)
     if output is not None:
         write_outputs(output, answer.outputs)
     if as_json:
@@ -157,18 +167,50 @@ def predict(
 
 
 @main.command(epilog=_EPILOG)
+@click.argument("model")
+@click.argument("source", default="-", metavar="[INPUT]")
+@_endpoint_options
+@click.option("--output", metavar="FILE", default="golden.npz", show_default=True, help="Where to write them.")
+@click.option("--version", "model_version", metavar="V", default=None, help="A version number or a label.")
+@click.option("--signature", metavar="NAME", default=None, help="Another signature than the model's default.")
+@_readable_errors
+def golden(
+    model: str,
+    source: str,
+    endpoints: tuple[str, ...],
+    timeout_ms: float,
+    output: str,
+    model_version: str | None,
+    signature: str | None,
+) -> None:
+    """Write golden samples: the rows in INPUT with MODEL's answers to them.
+
+    Put the file beside another version of MODEL, and that version goes live only if it answers alike. INPUT is as for
+    predict: a few telling rows.
+    """
+    check_golden_output(output)
+    check_output(output)
+    inputs = read_inputs(source)
+    with _client(endpoints, timeout_ms) as client:
+        arrays, answer = golden_samples(client, model, inputs, _version_of(model_version), signature)
+    write_outputs(output, arrays)
+    click.echo(f"{output}: {', '.join(arrays)}")
+    click.echo(prediction_text(answer, shows_outputs=False))
+
+
+@main.command(epilog=_EPILOG)
 @click.argument("model", required=False)
 @_endpoint_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything known of them as JSON.")
 @_readable_errors
 def models(model: str | None, endpoints: tuple[str, ...], timeout_ms: float, as_json: bool) -> None:
-    """List the models that are served, or the versions of MODEL."""
+    """List the models that are served, or tell all about the versions of MODEL."""
     with _client(endpoints, timeout_ms) as client:
         found = client.models(model)
     if as_json:
         click.echo(json.dumps([message_to_plain(metadata) for metadata in found], indent=2))
     else:
-        click.echo(models_text(found))
+        click.echo(models_text(found, _width()) if model is None else model_text(found, _width()))
 
 
 @main.command(epilog=_EPILOG)
@@ -190,7 +232,7 @@ def status(endpoints: tuple[str, ...], timeout_ms: float, as_json: bool, wait_s:
         if len(client.endpoints) > 1:
             sys.exit(_print_each(client, timeout_ms, as_json=as_json, wait_s=wait_s))
         found = _ready_status(client, wait_s) if wait_s is not None else client.status()
-    click.echo(json.dumps(message_to_plain(found), indent=2) if as_json else status_text(found))
+    click.echo(json.dumps(message_to_plain(found), indent=2) if as_json else status_text(found, _width()))
     sys.exit(0 if found.is_ready else NOT_READY)
 
 
@@ -212,7 +254,7 @@ def _print_each(client: Client, timeout_ms: float, *, as_json: bool, wait_s: flo
             else:
                 codes.append(0 if found.is_ready else NOT_READY)
                 plain.append(message_to_plain(found))
-                text = status_text(found)
+                text = status_text(found, _width())
         if not as_json:
             click.echo(f"{text}\n")
     if as_json:

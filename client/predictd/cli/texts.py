@@ -1,24 +1,23 @@
 """What the commands print for people.
 
-Owns the looks of predictions, models and status on a terminal. It prints nothing itself. Any thread.
+Owns the looks of predictions and status on a terminal; models are `model_texts.py`'s. It prints nothing itself. Any
+thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import click
 import numpy as np
 
+from predictd.cli.model_texts import models_text
 from predictd.prediction import Prediction, describe
-from predictd.tables import format_bytes, format_count, format_table
-from predictd.wording import seconds_text
-from predictd_proto.metadata import ModelMetadata
+from predictd_proto.quantities import bytes_text, count_text, seconds_text
 from predictd_proto.status import ServerStatus
 
-_COLOURS = {"ready": "green", "starting": "yellow", "loading": "yellow", "draining": "yellow", "failed": "red"}
+_COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow"}
 _bold = partial(click.style, bold=True)
 
 
@@ -37,21 +36,8 @@ def prediction_text(answer: Prediction, *, shows_outputs: bool) -> str:
     return "\n".join(lines)
 
 
-def models_text(models: Sequence[ModelMetadata]) -> str:
-    """Return model versions as a table."""
-    if not models:
-        return "No models are served."
-    headers = ["MODEL", "VERSION", "STATE", "INPUTS", "OUTPUTS", "PARAMS", "MEMORY", "BATCHES", "RUNS AS"]
-    right = ("PARAMS", "MEMORY")
-    lines = format_table(headers, [_model_row(m) for m in models], right=right, style=_bold).splitlines()
-    for metadata in models:
-        if metadata.error:
-            lines.append(click.style(f"{metadata.name} {metadata.version}: {metadata.error}", fg="red"))
-    return "\n".join(lines)
-
-
-def status_text(status: ServerStatus) -> str:
-    """Return a server's status as text."""
+def status_text(status: ServerStatus, width: int) -> str:
+    """Return a server's status as text, its models in lines of a width."""
     responsive = "responsive" if status.responsive else click.style("not responsive", fg="red", bold=True)
     state = click.style(status.state, fg=_COLOURS.get(status.state), bold=True)
     last = "nothing ran yet" if status.last_run_age_ms is None else f"{seconds_text(status.last_run_age_ms)} ago"
@@ -62,37 +48,17 @@ def status_text(status: ServerStatus) -> str:
         ["Endpoint", status.endpoint],
         ["Server", f"predictd {status.server}, protocol {status.protocol}, pid {status.pid}"],
         ["Up for", _long_text(status.uptime_s)],
-        ["Memory", format_bytes(status.rss_bytes)],
+        ["Memory", bytes_text(status.rss_bytes)],
         ["Queue", f"{status.queued_rows} rows in {status.queued_requests} requests{waits}"],
         ["Last batch", f"{last}{running}"],
     ]
-    width = max(len(name) for name, _ in facts)
-    lines = [f"{_bold(name.ljust(width))}  {value}" for name, value in facts]
+    label_width = max(len(name) for name, _ in facts)
+    lines = [f"{_bold(name.ljust(label_width))}  {value}" for name, value in facts]
     counted = {name: count for name, count in status.counters.items() if count}
     if counted:
-        totals = ", ".join(f"{name.removesuffix('_total')} {format_count(count)}" for name, count in counted.items())
-        lines.append(f"{_bold('Totals'.ljust(width))}  {totals}")
-    return "\n".join([*lines, "", models_text(status.models)])
-
-
-def _model_row(metadata: ModelMetadata) -> list[str]:
-    signature = metadata.signature()
-    labels = f" ({', '.join(metadata.labels)})" if metadata.labels else ""
-    return [
-        metadata.name,
-        f"{metadata.version}{labels}",
-        metadata.state,
-        ", ".join(map(str, signature.inputs)) if signature else "-",
-        ", ".join(map(str, signature.outputs)) if signature else "-",
-        format_count(metadata.parameters),
-        format_bytes(metadata.memory_bytes),
-        _sizes_text(metadata.batch_sizes),
-        metadata.runner or "-",
-    ]
-
-
-def _sizes_text(sizes: Sequence[int]) -> str:
-    return "-" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        totals = ", ".join(f"{name.removesuffix('_total')} {count_text(count)}" for name, count in counted.items())
+        lines.append(f"{_bold('Totals'.ljust(label_width))}  {totals}")
+    return "\n".join([*lines, "", models_text(status.models, width)])
 
 
 def _long_text(seconds: float) -> str:

@@ -13,11 +13,12 @@ from typing import Protocol
 
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
-from predictd.wording import restated, seconds_text
+from predictd.wording import restated
 from predictd_proto.errors import ProtocolError, RemoteProtocolError, ServerUnavailableError
 from predictd_proto.frames import decode, encode
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, Hello, Message, Welcome
+from predictd_proto.quantities import seconds_text
 from predictd_proto.tensors import Buffer
 from predictd_proto.version import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, choose_version
 

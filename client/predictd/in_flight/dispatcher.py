@@ -25,8 +25,8 @@ from predictd.in_flight.jobs import Jobs
 from predictd.in_flight.places import Places
 from predictd.in_flight.prediction_future import PredictionFuture
 from predictd.process import Process, this_process
-from predictd.wording import seconds_text
 from predictd_proto.errors import DeadlineExceededError, RequestCancelledError, TransportError
+from predictd_proto.quantities import seconds_text
 
 if TYPE_CHECKING:
     from predictd.deadline import Clock, Deadline

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 from predictd.in_flight.pending import Pending
 from predictd.prediction import Prediction, prediction_of
 from predictd.process import Process, this_process
-from predictd.wording import seconds_text
 from predictd_proto.errors import DeadlineExceededError, TransportError
+from predictd_proto.quantities import seconds_text
 
 if TYPE_CHECKING:
     from predictd.deadline import Deadline

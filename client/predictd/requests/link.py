@@ -14,7 +14,6 @@ from predictd.deadline import Deadline
 from predictd.process import set_aside, this_process
 from predictd.requests.catalogue import Catalogue, Key, Plan, choose_plan
 from predictd.requests.request_errors import no_turn
-from predictd.wording import seconds_text
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import DeadlineExceededError, RemoteProtocolError, ServerLostError, ServerUnavailableError
 from predictd_proto.frames import encode
@@ -28,6 +27,7 @@ from predictd_proto.messages import (
     StatusResponse,
 )
 from predictd_proto.metadata import ModelMetadata
+from predictd_proto.quantities import seconds_text
 from predictd_proto.status import ServerStatus
 
 #: How long a plan that could not be had is done without, where that is possible.

@@ -6,9 +6,10 @@ Owns these texts, so that every way of asking tells it in the same way. Any thre
 from __future__ import annotations
 
 from predictd.connections.turns import MOST_CONNECTIONS
-from predictd.wording import restated, seconds_text
+from predictd.wording import restated
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import DeadlineExceededError, PredictdError, ServerLostError
+from predictd_proto.quantities import seconds_text
 
 _STATES = {
     "preparing": "before the request was sent; nothing ran",

@@ -16,7 +16,7 @@ from predictd.routing.draws import draw
 from predictd.routing.endpoint_errors import combined, is_not_served, was_refused_unsent
 from predictd.routing.retries import Retries, Tries
 from predictd.routing.routes import Routes
-from predictd.wording import restated, seconds_text, without_wait
+from predictd.wording import restated, without_wait
 from predictd_proto.errors import (
     DeadlineExceededError,
     PredictdError,
@@ -25,6 +25,7 @@ from predictd_proto.errors import (
     ServerUnavailableError,
 )
 from predictd_proto.messages import Receipt
+from predictd_proto.quantities import seconds_text
 
 #: What finding one of several endpoints may take in the first round; it doubles with each round. A server that is there
 #: shakes hands within a few milliseconds.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from predictd.deadline import Deadline
 from predictd.requests.catalogue import choose_version, unknown_model
 from predictd.routing.asking import Asking
-from predictd.wording import restated, seconds_text
+from predictd.wording import restated
 from predictd_proto.errors import (
     DeadlineExceededError,
     ModelNotFoundError,
@@ -21,6 +21,7 @@ from predictd_proto.errors import (
     ServerUnavailableError,
 )
 from predictd_proto.metadata import ModelMetadata
+from predictd_proto.quantities import seconds_text
 from predictd_proto.status import ServerStatus
 
 #: Between two looks at a server that is not ready yet.

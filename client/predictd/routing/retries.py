@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from predictd.deadline import MAX_TIMEOUT_MS, Deadline
 from predictd.routing.draws import draw
-from predictd.wording import named, restated, seconds_text, without_wait
+from predictd.wording import named, restated, without_wait
 from predictd_proto.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -20,6 +20,7 @@ from predictd_proto.errors import (
     ServerLostError,
     ServerUnavailableError,
 )
+from predictd_proto.quantities import seconds_text
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
+from predictd_proto.sample_names import INPUTS, MOST_ROWS, OUTPUTS, sample_name
 from predictd_proto.tensors import TensorSpec
 from predictd_server.ladder import allowed_size
 from predictd_server.models.files import ModelFile
 from predictd_server.models.load_failure import reason_of
-from predictd_server.models.sample_files import MOST_ROWS, fitted, read_samples, samples_path
+from predictd_server.models.sample_files import fitted, read_samples, samples_path
 from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import Arrays
 from predictd_server.served import ServedSignature
 from predictd_server.trials.distance import find_deviation
 
 GOLDEN = "golden.npz"
-
-_INPUTS, _OUTPUTS = "inputs", "outputs"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,9 +104,8 @@ def _samples(
 
 
 def _keys(spec: SignatureSpec, name: str, default_signature: str) -> dict[str, TensorSpec]:
-    prefix = "" if name == default_signature else f"{name}/"
-    inputs = {f"{prefix}{_INPUTS}/{tensor.name}": tensor for tensor in spec.inputs}
-    return inputs | {f"{prefix}{_OUTPUTS}/{tensor.name}": tensor for tensor in spec.outputs}
+    inputs = {sample_name(INPUTS, tensor.name, name, default_signature): tensor for tensor in spec.inputs}
+    return inputs | {sample_name(OUTPUTS, tensor.name, name, default_signature): tensor for tensor in spec.outputs}
 
 
 def _fitted_samples(

@@ -21,10 +21,9 @@ from predictd_proto.errors import ModelLoadError
 from predictd_proto.tensors import TensorSpec
 from predictd_server.models.files import ModelFile
 
-#: Samples are a few rows, not a data set: all are held in memory, and every row is run on its own.
+#: Samples are a few rows, not a data set: all are held in memory.
 MOST_BYTES = 64 << 20
 MOST_ARRAYS = 256
-MOST_ROWS = 256
 
 _ENDING = ".npy"
 #: Headers of arrays without named fields are of these versions.

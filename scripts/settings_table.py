@@ -1,18 +1,20 @@
-"""Writes the table of settings into README.md, so that it can't differ from the code.
+"""Writes the tables of settings into README.md and docs/models.md, so that they can't differ from the code.
 
 Run it with `python scripts/settings_table.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from predictd_server.setting import Setting
+from predictd_server.models.fields import MODEL_FIELDS
+from predictd_server.setting import Form, Setting
 from predictd_server.settings import SETTINGS
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN = "<!-- settings: tests/docs compares this table with the code -->"
-END = "<!-- /settings -->"
+CHECKOUT = Path(__file__).parents[1]
+#: What each table describes, by the page and the word that marks its place there.
+TABLES = {("README.md", "settings"): SETTINGS, ("docs/models.md", "fields"): MODEL_FIELDS}
 UNITS = {"_ms": "ms", "_s": "s", "_bytes": "bytes", "_rows": "rows", "_size": "rows", "_threads": "threads"}
 
 
@@ -21,22 +23,33 @@ def unit(setting: Setting) -> str:
     return next((text for ending, text in UNITS.items() if setting.name.endswith(ending)), "")
 
 
-def table() -> str:
+def default(setting: Setting) -> str:
+    """Return a setting's default; nothing where its help says what happens without it."""
+    if setting.default is None or setting.form is not Form.ONE:
+        return ""
+    return str(setting.default).lower() if setting.kind is bool else f"{setting.default}"
+
+
+def table(settings: Iterable[Setting]) -> str:
     """Return the table in Markdown."""
     lines = ["| setting | unit | default | what it does |", "|---|---|---|---|"]
-    for setting in SETTINGS:
-        default = str(setting.default).lower() if setting.kind is bool else f"{setting.default}"
+    for setting in settings:
         choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
-        lines.append(f"| `{setting.name}` | {unit(setting)} | {default} | {setting.help}{choices} |")
+        lines.append(f"| `{setting.name}` | {unit(setting)} | {default(setting)} | {setting.help}{choices} |")
     return "\n".join(lines)
 
 
-def with_table(readme: str) -> str:
-    """Return the README with the table in its place."""
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+def with_tables(page: str, text: str) -> str:
+    """Return a page's text with its tables in their places."""
+    for (name, word), settings in TABLES.items():
+        if name == page:
+            begin, end = f"<!-- {word}: tests/docs compares this table with the code -->", f"<!-- /{word} -->"
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n\n{table(settings)}\n\n{end}{rest.split(end)[1]}"
+    return text
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
+    for page in dict.fromkeys(name for name, _ in TABLES):
+        path = CHECKOUT / page
+        path.write_text(with_tables(page, path.read_text()))

@@ -21,9 +21,11 @@ def hdf5_file(path: Path, offset: int = 0) -> Path:
     return path
 
 
-def saved_model(path: Path, name: str = "saved_model.pb", contents: bytes = b"\x08\x01") -> Path:
+def saved_model(
+    path: Path, name: str = "saved_model.pb", contents: bytes = b"\x08\x01", *, exist_ok: bool = False
+) -> Path:
     """Make a directory with what a SavedModel has at least."""
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=exist_ok)
     (path / name).write_bytes(contents)
     return path
 

@@ -58,7 +58,8 @@ def _help(setting: Setting) -> str:
 def serve(models: tuple[str, ...], config: str | None, **flags: str | None) -> None:
     """Load models and answer predict, in the foreground.
 
-    PATH is a .keras or .h5 file, a SavedModel directory, or a directory of them; NAME is the file's stem unless given.
+    PATH is a .keras, .h5 or frozen .pb file, a SavedModel's directory, a directory with a directory 1, 2, ... for each
+    version of a model, or a directory of any of these; NAME is the file's stem or the directory's name unless given.
     """
     try:
         given = {name: _parsed(name, text) for name, text in flags.items() if text is not None}

@@ -12,7 +12,8 @@ import pytest
 
 import predictd
 from predictd_proto.errors import ERROR_CLASSES, RetryableError
-from scripts.settings_table import with_table
+from scripts.settings_table import TABLES, with_tables
+from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
 from tests.docs import pages
 
@@ -32,8 +33,10 @@ def test_every_block_is_known_to_these_tests() -> None:
     assert kinds == ["diff", "ini", *["python"] * 6, *["sh"] * 3, "toml"]
 
 
-def test_the_settings_table_is_the_code_s() -> None:
-    assert with_table(README) == README, "run: python scripts/settings_table.py"
+@pytest.mark.parametrize("page", sorted({page for page, _ in TABLES}))
+def test_the_settings_tables_are_the_code_s(page: str) -> None:
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    assert with_tables(page, text) == text, "run: python scripts/settings_table.py"
 
 
 def test_the_error_table_is_the_code_s() -> None:

@@ -28,6 +28,18 @@ def leaves_with_keys(tree: Any, key: str | None = None) -> Iterator[tuple[str | 
         yield key, tree
 
 
+def leaves_with_paths(tree: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield each leaf with the keys and indices that lead to it."""
+    if isinstance(tree, Mapping):
+        for name, child in tree.items():
+            yield from leaves_with_paths(child, (*path, str(name)))
+    elif isinstance(tree, (list, tuple)):
+        for index, child in enumerate(tree):
+            yield from leaves_with_paths(child, (*path, index))
+    else:
+        yield path, tree
+
+
 def rebuild(tree: Any, values: Iterator[Any]) -> Any:
     """Return the tree with its leaves replaced, in order; tuples become lists."""
     if isinstance(tree, Mapping):

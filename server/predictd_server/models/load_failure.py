@@ -11,9 +11,11 @@ from pathlib import Path
 from predictd_proto.errors import ModelLoadError, PredictdError
 
 _MAX_REASON = 300
-_NODES = re.compile(r"\{\{[^}]*\}\} ?")
+#: Names of graph nodes, and what makes a terminal's text bold.
+_MARKUP = re.compile(r"\{\{[^}]*\}\} ?|\x1b\[\d*m")
 #: Keras puts this between a complaint about a whole layer and its cause.
 _WRAPPED = "Exception encountered: "
+_CALLING = "Exception encountered when calling "
 _HEADLINES = {"<stack traces unavailable>", "Graph execution error:"}
 _EXPORT = "serve what model.export('directory') writes instead: it needs no Python code"
 
@@ -87,8 +89,8 @@ def reason_of(error: Exception) -> str:
     """Return an error as one short line: its type and the first sentence of its text."""
     if isinstance(error, PredictdError):
         return error.message
-    lines = [line.strip() for line in _NODES.sub("", str(error)).rpartition(_WRAPPED)[2].splitlines()]
-    lines = [line for line in lines if line and line not in _HEADLINES]
+    lines = [line.strip() for line in _MARKUP.sub("", str(error)).rpartition(_WRAPPED)[2].splitlines()]
+    lines = [line for line in lines if line and line not in _HEADLINES and not line.startswith(_CALLING)]
     # Keras and TensorFlow often begin with a headline that says nothing.
     headline = next((line for line in lines if not line.endswith(":")), lines[0] if lines else "no reason given")
     # Their further sentences are about their own arguments, such as how to turn safety off.

@@ -50,15 +50,15 @@ def test_where_samples_lie(tmp_path: Path) -> None:
     saved_model, version = tmp_path / "saved", tmp_path / "digits" / "3"
     saved_model.mkdir()
     version.mkdir(parents=True)
-    places = {
-        saved_model: saved_model / "golden.npz",
-        version: version / "golden.npz",
-        version / "model.keras": version / "golden.npz",
-        tmp_path / "digits.keras": tmp_path / "digits.golden.npz",
-        tmp_path / "digits.v2.h5": tmp_path / "digits.v2.golden.npz",
-    }
-    for model, samples in places.items():
-        file = ModelFile("digits", model, ModelFormat.KERAS)
+    places = [
+        (saved_model, None, saved_model / "golden.npz"),
+        (version, version, version / "golden.npz"),
+        (version / "model.keras", version, version / "golden.npz"),
+        (tmp_path / "digits.keras", None, tmp_path / "digits.golden.npz"),
+        (tmp_path / "digits.v2.h5", None, tmp_path / "digits.v2.golden.npz"),
+    ]
+    for model, directory, samples in places:
+        file = ModelFile("digits", model, ModelFormat.KERAS, directory=directory)
         assert samples_path(file, "golden.npz") == samples
 
 

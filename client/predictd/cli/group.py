@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "predictd.commands"
 
 #: Commands of our other packages: what they are, the extra that brings what they need, and what that is.
-KNOWN_EXTRAS = {"serve": ("the server", "server", "tensorflow")}
+KNOWN_EXTRAS = {name: ("the server", "server", "tensorflow") for name in ("inspect", "serve")}
 
 _MISSING_EXIT_CODE = 2
 

@@ -36,17 +36,17 @@ _MOST_FILE_BYTES = MOST_BYTES + (1 << 20)
 def samples_path(file: ModelFile, name: str) -> Path:
     """Return where a version's samples of a kind lie, whether they do or not.
 
-    In the version's own directory they are called `name`. That directory is a SavedModel's, or one whose name is a
-    number. Beside a bare file, which shares its directory with others, they are `STEM.name`.
+    In the version's own directory they are called `name`: the one whose name is the version, or a SavedModel's. Beside
+    a bare file, which shares its directory with others, they are `STEM.name`.
 
     Args:
         file: The version.
         name: "golden.npz" or "warmup.npz".
     """
+    if file.directory is not None:
+        return file.directory / name
     if file.path.is_dir():
         return file.path / name
-    if file.path.parent.name.isdecimal():
-        return file.path.with_name(name)
     return file.path.with_name(f"{file.path.stem}.{name}")
 
 

@@ -6,6 +6,8 @@ sent. Touches no socket and no TensorFlow. Runs on whichever thread runs the bat
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from predictd_proto.tensors import DTYPE_BYTES, STRING, Buffer, Tensor, contiguous_bytes
 from predictd_server.batch import Batch
+from predictd_server.lengths import Cut
 from predictd_server.pending import Part
 
 #: TensorFlow takes an input without copying it when it is aligned like this (EIGEN_MAX_ALIGN_BYTES).
@@ -59,6 +62,8 @@ def assemble(batch: Batch, workspace: Workspace) -> list[NDArray[Any]]:
 
 def _input(batch: Batch, index: int, workspace: Workspace) -> NDArray[Any]:
     first = batch.parts[0].request.tensors[index]
+    if batch.signature.lengths is not None and _has_other_lengths(batch, index):
+        return _padded(batch, index, workspace)
     if not batch.signature.is_mergeable:
         return first.view()
     pieces = [part.request.row_slice(index, part.start, part.rows) for part in batch.parts]
@@ -75,6 +80,52 @@ def _input(batch: Batch, index: int, workspace: Workspace) -> NDArray[Any]:
     block = workspace.block(index, byte_count)
     _copy_into(block.data, pieces)
     return Tensor(first.name, first.dtype, shape, block.data).view()
+
+
+def _has_other_lengths(batch: Batch, index: int) -> bool:
+    shape = batch.shapes[index]
+    return any(part.request.tensors[index].shape[1:] != shape for part in batch.parts)
+
+
+def _padded(batch: Batch, index: int, workspace: Workspace) -> NDArray[Any]:
+    """Return an input whose rows differ in length, each padded at its axes' ends to the lane's shape."""
+    first = batch.parts[0].request.tensors[index]
+    pad = None if batch.signature.lengths is None else batch.signature.lengths.pads[index]
+    rows = batch.size if batch.signature.is_mergeable else first.shape[0]
+    shape = (rows, *batch.shapes[index])
+    if pad is None:
+        strings: NDArray[Any] = np.full(shape, b"", dtype=object)
+        _fill(strings, batch, index, lambda data, own: Tensor(first.name, STRING, own, data).view(), b"")
+        return strings
+    block = workspace.block(index, prod(shape) * pad.itemsize)
+    _fill(block.view(pad.dtype).reshape(shape), batch, index, lambda data, own: _elements(data, pad.dtype, own), pad)
+    return Tensor(first.name, first.dtype, shape, block.data).view()
+
+
+def _fill(
+    target: NDArray[Any],
+    batch: Batch,
+    index: int,
+    read: Callable[[Buffer, tuple[int, ...]], NDArray[Any]],
+    pad: object,
+) -> None:
+    """Copy each part's rows to the beginning of their place; pad the rest of it, and the batch with its last row."""
+    position = 0
+    for part in batch.parts:
+        tensor = part.request.tensors[index]
+        rows = part.rows if batch.signature.is_mergeable else tensor.shape[0]
+        own = (rows, *tensor.shape[1:])
+        place = target[position : position + rows]
+        if own != place.shape:
+            place[...] = pad
+        data = part.request.row_slice(index, part.start, part.rows)
+        place[tuple(map(slice, own))] = read(data, own)
+        position += rows
+    target[position:] = target[position - 1 : position]
+
+
+def _elements(data: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _copy_into(target: memoryview, pieces: list[Buffer]) -> None:
@@ -105,6 +156,7 @@ class OutputRows:
     def __init__(self, name: str, dtype: str, array: NDArray[Any]) -> None:
         self._name = name
         self._dtype = dtype
+        self._array = array
         self._strings = array if dtype == STRING else None
         self._data = memoryview(b"" if dtype == STRING else _bytes_of(name, dtype, array))
         self.row_shape = array.shape[1:]
@@ -122,6 +174,20 @@ class OutputRows:
         else:
             data = self.data(start, count)
         return Tensor(self._name, self._dtype, shape, data)
+
+    def cut_rows(self, start: int, count: int, cuts: Sequence[Cut]) -> Tensor:
+        """Return some rows without what padded inputs added to them."""
+        array = without_padding(self._array[start : start + count], cuts)
+        return Tensor.from_array(self._name, array, self._dtype)
+
+
+def without_padding(array: NDArray[Any], cuts: Sequence[Cut]) -> NDArray[Any]:
+    """Return a view of an output without what padded inputs added to it."""
+    for cut in cuts:
+        # An output of another length than the inputs that it followed when it was tried is left as it is.
+        if array.shape[cut.axis] == cut.padded:
+            array = array[(slice(None),) * cut.axis + (slice(cut.length),)]
+    return array
 
 
 def _bytes_of(name: str, dtype: str, array: NDArray[Any]) -> Buffer:

@@ -26,6 +26,7 @@ class Counters:
         "runs_inline_total",
         "runs_isolating_total",
         "runs_threaded_total",
+        "unseen_shapes_total",
     )
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class Counters:
         self.runs_inline_total = 0
         self.runs_isolating_total = 0
         self.runs_threaded_total = 0
+        self.unseen_shapes_total = 0
 
     def snapshot(self) -> dict[str, int]:
         """Return all totals by name."""

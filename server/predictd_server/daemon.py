@@ -81,6 +81,7 @@ class Daemon:
             admission=admission,
             lanes=Lanes(
                 admission=admission,
+                counters=counters,
                 window_s=settings.batch_timeout_ms / 1000,
                 max_batch_bytes=settings.max_batch_bytes,
                 fair_run_s=settings.fair_run_ms / 1000,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from predictd_server.batch import DRAIN, FULL, GATHERED, IDLE, SHARED, WINDOW, Batch
 from predictd_server.fair_shares import Share
 from predictd_server.ladder import allowed_size, within_bytes
+from predictd_server.lengths import Shape, shape_bytes
 from predictd_server.model_queue import ModelQueue
 from predictd_server.pending import Part, Pending
 from predictd_server.served import ServedSignature
@@ -31,7 +32,8 @@ class Lane:
 
     Args:
         key: What it is found by.
-        request: The first of them; the rest have rows of the same shapes.
+        signature: What they ask for.
+        shapes: The shape that a row of each input has, or is padded to.
         model: Its model's part of the queue.
         max_batch_bytes: Bound on a batch's inputs; four 12 MB rows at once ran at half the rate of one at a time.
         window_s: How long the oldest request may wait for company while the engine is idle.
@@ -42,18 +44,25 @@ class Lane:
     """
 
     def __init__(
-        self, key: LaneKey, request: Pending, model: ModelQueue, *, max_batch_bytes: int, window_s: float
+        self,
+        key: LaneKey,
+        signature: ServedSignature,
+        shapes: tuple[Shape, ...],
+        model: ModelQueue,
+        *,
+        max_batch_bytes: int,
+        window_s: float,
     ) -> None:
         self.key = key
         self.model = model
         self.share = Share()
-        self.signature: ServedSignature = request.signature
-        self.shapes = tuple(tensor.shape[1:] for tensor in request.tensors)
+        self.signature = signature
+        self.shapes = shapes
         self.window_s = window_s
         self._max_batch_bytes = max_batch_bytes
         self._sizes = self.signature.sizes
         if not self.signature.has_string_inputs:
-            self._sizes = within_bytes(self._sizes, request.row_bytes, max_batch_bytes)
+            self._sizes = within_bytes(self._sizes, shape_bytes(signature.spec.inputs, shapes), max_batch_bytes)
         self.max_rows = self._sizes[-1] if self._sizes else 0
         self.is_outdated = False
         self.queue: deque[Pending] = deque()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from predictd_server.admission import Admission
 from predictd_server.batch import Batch
+from predictd_server.counters import Counters
 from predictd_server.fair_shares import FairShares
 from predictd_server.lane import Lane, LaneKey
 from predictd_server.model_queue import ModelQueue
@@ -30,14 +31,24 @@ class Lanes:
 
     Args:
         admission: Knows the models' parts of the queue.
+        counters: Where shapes that nobody prepared for are counted.
         window_s: Batch window of models that set none.
         max_batch_bytes: Bound on a batch's inputs.
         fair_run_s: While other models want the engine, a batch takes about this long at most, where that costs its
             model little.
     """
 
-    def __init__(self, *, admission: Admission, window_s: float, max_batch_bytes: int, fair_run_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        counters: Counters,
+        window_s: float,
+        max_batch_bytes: int,
+        fair_run_s: float,
+    ) -> None:
         self._admission = admission
+        self._counters = counters
         self._window_s = window_s
         self._max_batch_bytes = max_batch_bytes
         self._fair_run_s = fair_run_s
@@ -52,8 +63,10 @@ class Lanes:
         """Queue a request where it may share a batch."""
         signature = request.signature
         key: LaneKey = (signature,)
-        if signature.has_free_axes:
-            key = (signature, *[tensor.shape[1:] for tensor in request.tensors])
+        if signature.lengths is not None:
+            fit = signature.lengths.fit(request.tensors)
+            request.cuts = fit.cuts
+            key = (signature, fit.shapes)
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = self._new_lane(key, request)
@@ -63,10 +76,16 @@ class Lanes:
         lane.add(request)
 
     def _new_lane(self, key: LaneKey, request: Pending) -> Lane:
-        settings = request.signature.settings
+        signature = request.signature
+        settings = signature.settings
         window_s = self._window_s if settings.batch_timeout_ms is None else settings.batch_timeout_ms / 1000
-        model = self._admission.model(request.signature)
-        return Lane(key, request, model, max_batch_bytes=self._max_batch_bytes, window_s=window_s)
+        model = self._admission.model(signature)
+        shapes = tuple([tensor.shape[1:] for tensor in request.tensors])
+        if signature.lengths is not None:
+            shapes = signature.lengths.fit(request.tensors).shapes
+            if signature.lengths.note(shapes):
+                self._counters.unseen_shapes_total += 1
+        return Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes, window_s=window_s)
 
     def _enter(self, lane: Lane) -> None:
         """Let an empty lane take part."""

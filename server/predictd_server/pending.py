@@ -13,6 +13,7 @@ from predictd_proto.tensors import Buffer, Tensor, string_row_offsets
 
 if TYPE_CHECKING:
     from predictd_server.lane import Lane
+    from predictd_server.lengths import Cut
     from predictd_server.served import ServedSignature
 
 
@@ -31,6 +32,7 @@ class Pending:
         deadline_s: When its caller stops waiting (monotonic).
         next_row: Rows below this one have been given to batches.
         finished_rows: Rows whose outputs have arrived.
+        cuts: What is cut off its outputs, since it was added to its inputs; None where nothing is.
         lane: Where it waits; None before it was admitted.
         is_over: Answered, cancelled or expired: whatever still comes is dropped.
         outputs: Per part, in order, one tensor per output.
@@ -54,6 +56,7 @@ class Pending:
     batches: int = 0
     outputs: list[list[Tensor]] = field(default_factory=list)
     lane: Lane | None = None
+    cuts: tuple[tuple[Cut, ...], ...] | None = None
     _offsets: list[list[int]] | None = None
 
     @property

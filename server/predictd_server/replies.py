@@ -11,7 +11,7 @@ from predictd_proto.errors import InvalidRequestError, PredictionError
 from predictd_proto.frames import encode
 from predictd_proto.messages import PredictResponse, Receipt
 from predictd_proto.tensors import Buffer, Tensor
-from predictd_server.assembly import OutputRows
+from predictd_server.assembly import OutputRows, without_padding
 from predictd_server.batch import Batch, Run
 from predictd_server.pending import Pending
 
@@ -32,9 +32,17 @@ def split_run(run: Run) -> list[Pending]:
         cutters = [OutputRows(spec.name, spec.dtype, array) for spec, array in zip(specs, arrays, strict=True)]
         position = 0
         for part in run.parts:
-            part.request.outputs.append([cutter.rows(position, part.rows) for cutter in cutters])
+            cuts = part.request.cuts
+            if cuts is None:
+                part.request.outputs.append([cutter.rows(position, part.rows) for cutter in cutters])
+            else:
+                padded = zip(cutters, cuts, strict=True)
+                part.request.outputs.append([cutter.cut_rows(position, part.rows, each) for cutter, each in padded])
             position += part.rows
     else:
+        cuts = run.parts[0].request.cuts
+        if cuts is not None:
+            arrays = [without_padding(array, each) for array, each in zip(arrays, cuts, strict=True)]
         whole = [Tensor.from_array(spec.name, array, spec.dtype) for spec, array in zip(specs, arrays, strict=True)]
         run.parts[0].request.outputs.append(whole)
     split_s = perf_counter() - started

@@ -70,6 +70,7 @@ class LoadedSignature:
             have not one row per row). Rows of several requests must then not be merged, padded or split.
         synthesise: Makes valid made-up inputs of a number of rows; None when the graph takes none that were tried.
         recordings: Requests recorded beside the model.
+        is_repeatable: Whether the loader saw the same inputs give the same answer twice, and nothing change by it.
     """
 
     spec: SignatureSpec
@@ -77,6 +78,7 @@ class LoadedSignature:
     are_rows_independent: bool = True
     synthesise: Synthesis | None = None
     recordings: tuple[Recording, ...] = ()
+    is_repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from predictd_proto.errors import TensorMismatchError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.reply_template import ReplyTemplate
 from predictd_proto.tensors import DTYPE_BYTES, Tensor, TensorSpec
+from predictd_server.lengths import FreeAxes, LengthPolicy, length_policy
 from predictd_server.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ SURPRISE_KEPT = 0.99
 #: Stands for "nothing was set": each signature makes its own of it, with its model's name.
 _NOTHING_SET = ModelSettings(name="", path=Path())
 
+_NOTHING_KNOWN = FreeAxes()
+
 
 @dataclass(slots=True, eq=False)
 class ServedSignature:
@@ -45,12 +48,13 @@ class ServedSignature:
         runner: Runs the graph.
         sizes: Allowed batch sizes, ascending; empty when rows of several requests can't share a run.
         settings: What is set for its model.
+        axes: How its free axes hang together.
         is_repeatable: The same inputs give the same answers, and asking changes nothing; only such answers are kept.
         open_requests: Requests for it that were admitted and have no answer yet, and runs of it that go on (a run
             outlives a cancel). Written by the pump, read by any thread. Once the core's `seen_generation` is past the
             change that took it out of the registry, it never rises again: at 0 nobody needs its graph.
         costs_s: Mean seconds of a run, by batch size.
-        has_free_axes: Rows of its inputs may differ in shape.
+        lengths: What becomes of rows that differ in shape; None where they can't.
         has_string_inputs: Rows of its inputs differ in bytes.
         has_fixed_outputs: A row of an output has the same number of bytes in all replies to rows of one shape.
         has_free_outputs: Rows of its outputs may differ in shape.
@@ -64,12 +68,13 @@ class ServedSignature:
     runner: Runner
     sizes: tuple[int, ...]
     settings: ModelSettings = _NOTHING_SET
+    axes: FreeAxes = _NOTHING_KNOWN
     is_repeatable: bool = True
     open_requests: int = 0
     costs_s: dict[int, float] = field(default_factory=dict)
     surprise_s: float = 0.0
     input_names: tuple[str, ...] = field(init=False)
-    has_free_axes: bool = field(init=False)
+    lengths: LengthPolicy | None = field(init=False)
     has_string_inputs: bool = field(init=False)
     has_fixed_outputs: bool = field(init=False)
     has_free_outputs: bool = field(init=False)
@@ -83,7 +88,7 @@ class ServedSignature:
         outputs = self.spec.outputs
         self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in outputs)
         self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
-        self.has_free_axes = any(None in spec.shape[1:] for spec in self.spec.inputs)
+        self.lengths = length_policy(str(self), self.spec, self.settings, self.axes)
 
     @property
     def is_mergeable(self) -> bool:
@@ -107,7 +112,7 @@ class ServedSignature:
         """Return the tensors in the signature's order, and their rows.
 
         Raises:
-            TensorMismatchError: A name, dtype, shape or the number of rows is wrong.
+            TensorMismatchError: A name, dtype, shape, length or the number of rows is wrong.
         """
         ordered = tuple(tensors) if len(tensors) == 1 else self._in_order(tensors)
         rows = -1
@@ -120,6 +125,8 @@ class ServedSignature:
                 rows = self._same_rows(rows, tensor)
         if len(ordered) != len(self.input_names):
             raise self._wrong_names(tensors)
+        if self.lengths is not None:
+            self.lengths.check(ordered)
         return ordered, max(rows, 0) if self.is_mergeable else max(rows, 1)
 
     def _in_order(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

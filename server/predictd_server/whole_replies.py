@@ -31,7 +31,7 @@ def whole_replies(run: Run, batch: Batch, queued_rows: int) -> list[tuple[Pendin
     started = perf_counter()
     most_rows = 0
     for part in run.parts:
-        if part.rows != part.request.rows:
+        if part.rows != part.request.rows or part.request.cuts is not None:
             return None
         most_rows = max(most_rows, part.rows)
     if not fits_template([most_rows * (array.nbytes // max(run.size, 1)) for array in run.outputs]):

@@ -92,7 +92,11 @@ class CoreBench:
             limits=self.limits,
             admission=admission,
             lanes=Lanes(
-                admission=admission, window_s=window_s, max_batch_bytes=max_batch_bytes, fair_run_s=fair_run_s
+                admission=admission,
+                counters=self.counters,
+                window_s=window_s,
+                max_batch_bytes=max_batch_bytes,
+                fair_run_s=fair_run_s,
             ),
             max_timeout_s=60.0,
         )

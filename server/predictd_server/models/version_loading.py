@@ -7,24 +7,26 @@ other versions. Loader thread: the backend is imported on this thread and nowher
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.facts import safe_text
 from predictd_proto.metadata import ModelMetadata
-from predictd_server.ladder import within_bytes
+from predictd_server.ladder import batch_ladder, within_bytes
+from predictd_server.lengths import FreeAxes
 from predictd_server.models.backend import choose_backend
 from predictd_server.models.contents import digest_of
 from predictd_server.models.files import ModelFile
 from predictd_server.models.gate import check_golden
 from predictd_server.models.registry import READY, ServedModel
-from predictd_server.models.settings import ModelSettings
+from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.models.trust import check_memory, check_size, check_trust
 from predictd_server.resident import resident_bytes
 from predictd_server.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
+from predictd_server.trials.free_axes import find_free_axes, note_on
 from predictd_server.trials.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -69,10 +71,11 @@ class VersionLoading:
             self._runtime = self._backend.start(self._settings)
         self._judge(file, settings)
         before_bytes, started = resident_bytes(), monotonic()
-        loaded = self._backend.load(file, settings, self._settings.ladder)
+        ladder = self._settings.ladder if settings.max_batch_size is None else batch_ladder(settings.max_batch_size)
+        loaded = self._backend.load(file, settings, ladder)
         try:
             loaded_at = monotonic()
-            signatures = self._signatures(file, settings, loaded)
+            signatures = self._signatures(file, settings, loaded, ladder)
             for signature in signatures.values():
                 sizes = signature.sizes or (1,)
                 signature.costs_s.update(warm_up(loaded.signatures[signature.spec.name], sizes, settings.lengths))
@@ -98,14 +101,24 @@ class VersionLoading:
         if settings.digests:
             check_trust(file, settings, digest_of(file.path))
 
-    def _signatures(self, file: ModelFile, settings: ModelSettings, loaded: LoadedModel) -> dict[str, ServedSignature]:
+    def _signatures(
+        self, file: ModelFile, settings: ModelSettings, loaded: LoadedModel, ladder: tuple[int, ...]
+    ) -> dict[str, ServedSignature]:
+        is_padding = settings.unseen_lengths == PAD
         served: dict[str, ServedSignature] = {}
         for name, signature in loaded.signatures.items():
             sizes: tuple[int, ...] = ()
             if signature.are_rows_independent and is_mergeable(signature.spec):
-                sizes = within_bytes(self._settings.ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
+                sizes = within_bytes(ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
             served[name] = ServedSignature(
-                file.name, file.version, signature.spec, signature.runner, sizes, settings=settings
+                file.name,
+                file.version,
+                signature.spec,
+                signature.runner,
+                sizes,
+                settings=settings,
+                axes=find_free_axes(signature, settings.lengths) if is_padding else FreeAxes(),
+                is_repeatable=signature.is_repeatable,
             )
         if not served:
             text = f"{file.path}: has no signature that can be called; expected at least one"
@@ -131,6 +144,19 @@ def unloaded(file: ModelFile, state: str, error: str = "") -> ServedModel:
             error=safe_text(error, MOST_TEXT),
         )
     )
+
+
+def _serving_notes(signatures: Iterable[ServedSignature]) -> Iterator[str]:
+    """Yield what an operator should know of settings that do less than they seem to."""
+    for signature in signatures:
+        note = note_on(signature.axes, signature.spec)
+        if note:
+            yield note
+        if signature.settings.cache_bytes and not signature.is_repeatable:
+            yield (
+                f"signature {signature.spec.name!r}: cache_bytes has no effect: it was not seen to answer the same "
+                "input the same way twice without changing anything"
+            )
 
 
 def _growth(before_bytes: int | None) -> int | None:
@@ -168,5 +194,5 @@ def _ready_metadata(
         memory_bytes=grown_bytes,
         weight_bytes=loaded.weight_bytes,
         gate=safe_text(gate, MOST_TEXT),
-        notes=tuple(safe_text(note, MOST_TEXT) for note in loaded.notes),
+        notes=tuple(safe_text(note, MOST_TEXT) for note in (*loaded.notes, *_serving_notes(signatures.values()))),
     )

@@ -49,6 +49,8 @@ _POOL_PROCESSORS = 4
 
 _Builder = tuple[str, Callable[[], SessionRunner]]
 
+#: What no input can help against.
+_EMPTY_TABLE = "Table not initialized"
 _RECORD = "record inputs that it takes in warmup.npz beside it"
 
 
@@ -131,7 +133,8 @@ def _select(
         return _unrepeatable(spec, reference, flat, probe)
     if flat is not None and flat.writes:
         note = f"signature {spec.name!r} changes a state of its own ({', '.join(flat.writes)}): run as it is"
-        return _selected(spec, reference, probe, tolerance, note)
+        selected = _selected(spec, reference, probe, tolerance, note)
+        return replace(selected, signature=replace(selected.signature, is_repeatable=False))
     trial = _trial(reference, probe, sizes, tolerance)
     runner = _fastest(_session(spec, builders, trial), reference, trial)
     return _selected(spec, runner, probe, tolerance)
@@ -178,7 +181,7 @@ def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception, recordin
         text = f"{recordings[0].origin}: it can't run with what was recorded: {reason_of(error)}; record real inputs"
         raise ModelLoadError(text) from error
     is_certain = all(tensor.dtype != STRING and None not in tensor.shape[1:] for tensor in spec.inputs)
-    if is_certain:
+    if is_certain or _EMPTY_TABLE in str(error):
         text = f"signature {spec.name!r} can't run: it failed on every made-up input: {reason_of(error)}; {_RECORD}"
         raise ModelLoadError(text) from error
     note = (
@@ -207,7 +210,7 @@ def _selected(
     if not are_independent:
         note = f"signature {spec.name!r} has no answer per row that is free of the rows beside it: never merge requests"
         notes = (*notes, note)
-    return Selected(LoadedSignature(spec, runner, are_independent, _synthesis(probe)), notes)
+    return Selected(LoadedSignature(spec, runner, are_independent, _synthesis(probe), is_repeatable=True), notes)
 
 
 def _synthesis(probe: Probe | Recording) -> Synthesis | None:

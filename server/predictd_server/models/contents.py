@@ -50,13 +50,13 @@ def fingerprint(file: ModelFile) -> Fingerprint:
 
 def fingerprint_of(root: Path) -> Fingerprint:
     """Return the state of a file, or of all files in a directory. It never raises."""
-    entries = []
     is_directory = root.is_dir()
+    entries = []
     for name, path in files_in(root):
         if is_directory and any(map(is_temporary, name.split("/"))):
             continue
         try:
-            about = path.stat()
+            about = os.stat(path)
         except OSError:
             entries.append((name, -1, 0, 0))
         else:
@@ -69,7 +69,7 @@ def size_bytes(path: Path) -> int:
     total = 0
     for _, file in files_in(path):
         try:
-            total += file.stat().st_size
+            total += os.stat(file).st_size
         except OSError:
             continue
     return total
@@ -83,44 +83,49 @@ def digest_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     if not path.is_dir():
-        _feed(digest, path)
+        _feed(digest, str(path))
         return f"sha256:{digest.hexdigest()}"
     for name, file in files_in(path):
         # Name and size keep files apart: moving bytes from one to the next is another tree.
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        digest.update(f"{name}\0{os.stat(file).st_size}\0".encode("utf-8", "surrogateescape"))
         _feed(digest, file)
     return f"sha256:{digest.hexdigest()}"
 
 
-def files_in(path: Path) -> list[tuple[str, Path]]:
-    """Return all regular files in a directory by their relative names, in order; a file alone goes by its own.
+def files_in(path: Path) -> list[tuple[str, str]]:
+    """Return the names and paths of all regular files in a directory, in order; a file alone goes by its own name.
 
-    Links are followed, as a loader follows them.
+    Names are relative to the directory, with slashes. Links are followed, as a loader follows them.
     """
     if not path.is_dir():
-        return [(path.name, path)]
-    return sorted((file.relative_to(path).as_posix(), file) for file in _walk(path, frozenset()))
+        return [(path.name, str(path))]
+    return sorted(_walk(str(path), "", frozenset()))
 
 
-def _feed(digest: hashlib._Hash, path: Path) -> None:
-    with path.open("rb") as file:
+def _feed(digest: hashlib._Hash, path: str) -> None:
+    with open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
 
 
-def _walk(directory: Path, above: frozenset[Path]) -> Iterator[Path]:
-    here = directory.resolve()
+def _walk(directory: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, str]]:
+    # Texts instead of Paths, which double the time of a look: a watched repository is walked again and again.
+    here = os.path.realpath(directory)
     if here in above:
         # A link to a directory that holds it.
         return
     try:
-        names = os.listdir(directory)
+        children = list(os.scandir(directory))
     except OSError:
         # What can't be listed counts as a file that can't be read, so that nothing passes for what it isn't.
-        yield directory / "?"
+        yield f"{prefix}?", f"{directory}/?"
         return
-    for child in (directory / name for name in names):
-        if os.path.isdir(child):
-            yield from _walk(child, above | {here})
-        elif os.path.isfile(child):
-            yield child
+    for child in children:
+        try:
+            is_directory, is_file = child.is_dir(), child.is_file()
+        except OSError:
+            is_directory, is_file = False, True
+        if is_directory:
+            yield from _walk(child.path, f"{prefix}{child.name}/", above | {here})
+        elif is_file:
+            yield f"{prefix}{child.name}", child.path

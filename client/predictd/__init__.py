@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from predictd.client import Client
+from predictd.order_result import OrderResult
 from predictd.prediction import Prediction
 from predictd.remote_model import RemoteModel
 from predictd.routing.retries import Retries
@@ -74,6 +75,7 @@ __all__ = [
     "ModelMetadata",
     "ModelNotFoundError",
     "ModelNotReadyError",
+    "OrderResult",
     "OverloadedError",
     "PredictdError",
     "Prediction",

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from predictd.async_order_calls import AsyncOrderCalls
 from predictd.deadline import (
     DEFAULT_CONNECT_TIMEOUT_MS,
     DEFAULT_TIMEOUT_MS,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from predictd_proto.status import ServerStatus
 
 
-class AsyncClient:
+class AsyncClient(AsyncOrderCalls):
     """Asks predictd servers, from coroutines.
 
         async with predictd.AsyncClient() as client:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from predictd.deadline import DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS, Deadline, check_timeout_s
 from predictd.future_calls import FutureCalls
 from predictd.in_flight.windows import DEFAULT_MAX_IN_FLIGHT
+from predictd.order_calls import OrderCalls
 from predictd.prediction import Prediction, prediction_of
 from predictd.requests.request_frames import Question, check_words
 from predictd.routing.asking import Asking
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from predictd_proto.status import ServerStatus
 
 
-class Client(FutureCalls):
+class Client(FutureCalls, OrderCalls):
     """Asks a predictd server.
 
     Making a client opens nothing: no socket, no thread, no file. It connects at its first call, in the process that

@@ -95,6 +95,10 @@ class OrderResponse:
         check_tuple("models", self.models, ModelMetadata, MAX_LIST_ITEMS)
 
 
+#: What a client may order.
+OrderRequest = LoadRequest | UnloadRequest | LabelRequest | ReloadRequest
+
+
 def _check_order(request_id: int, model: str, version: int | None, timeout_ms: float | None) -> None:
     check_int("id", request_id, 0, MAX_ID)
     check_text("model", model, MAX_TEXT)

@@ -1,12 +1,14 @@
-"""The control socket: handshake, status and metadata, answered whatever the engine does.
+"""The control socket: handshake, status, metadata and orders, answered whatever the engine and the loader do.
 
-Owns the control socket and its thread. It reads the state of others and never waits for any of them.
+Owns the control socket and its thread. It reads the state of others and never waits for any of them: an order is handed
+to the loader and answered when that is done, other questions meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from typing import get_args
 
 import zmq
 
@@ -23,7 +25,9 @@ from predictd_proto.messages import (
     StatusRequest,
     StatusResponse,
 )
+from predictd_proto.orders import OrderRequest
 from predictd_proto.tensors import Buffer
+from predictd_server.models.orders import OrderDesk
 from predictd_server.sockets import bind_router, router_socket
 from predictd_server.status_report import StatusReport
 
@@ -57,9 +61,14 @@ class Control:
         """
         bind_router(self._socket, self._endpoint)
 
-    def start(self, report: StatusReport) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._loop, args=(report,), name="predictd-control", daemon=True)
+    def start(self, report: StatusReport, desk: OrderDesk) -> None:
+        """Start the thread.
+
+        Args:
+            report: What it tells.
+            desk: Where orders are handed in.
+        """
+        self._thread = threading.Thread(target=self._loop, args=(report, desk), name="predictd-control", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -73,15 +82,21 @@ class Control:
         """Whether the thread lives."""
         return self._thread is not None and self._thread.is_alive()
 
-    def _loop(self, report: StatusReport) -> None:
+    def _loop(self, report: StatusReport, desk: OrderDesk) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(desk, zmq.POLLIN)
         try:
             while not self._is_stopping:
-                if self._socket.poll(TURN_MS):
-                    self._turn(report)
+                ready = dict(poller.poll(TURN_MS))
+                if self._socket in ready:
+                    self._turn(report, desk)
+                self._answer_orders(desk)
+            self._answer_orders(desk)
         finally:
             self._socket.close()
 
-    def _turn(self, report: StatusReport) -> None:
+    def _turn(self, report: StatusReport, desk: OrderDesk) -> None:
         peer = self._socket.recv()
         frames: list[Buffer] = []
         while self._socket.get(zmq.RCVMORE):
@@ -89,19 +104,29 @@ class Control:
             # A control message is one frame; a second is enough to refuse it, and the rest is not kept.
             if len(frames) <= 1:
                 frames.append(frame)
-        reply = answer(frames, report)
-        if reply is None:
-            return
+        reply = answer(frames, report, desk, peer)
+        if reply is not None:
+            self._send(peer, reply)
+
+    def _answer_orders(self, desk: OrderDesk) -> None:
+        for peer, message in desk.take_answers():
+            self._send(peer, encode(message))
+
+    def _send(self, peer: bytes, reply: list[Buffer]) -> None:
         try:
             self._socket.send_multipart([peer, *reply], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             _log.debug("a control reply was lost: %s", error)
 
 
-def answer(frames: list[Buffer], report: StatusReport) -> list[Buffer] | None:
-    """Return the answer to one control message, as frames; None where none is due."""
+def answer(frames: list[Buffer], report: StatusReport, desk: OrderDesk, peer: bytes) -> list[Buffer] | None:
+    """Return the answer to one control message, as frames; None where none is due, or none yet."""
     try:
-        reply = _answer(decode(frames, CONTROL_LIMITS), report)
+        message = decode(frames, CONTROL_LIMITS)
+        if isinstance(message, get_args(OrderRequest)):
+            desk.take_in(message, peer)
+            return None
+        reply = _answer(message, report)
         return None if reply is None else encode(reply)
     except PredictdError as error:
         return encode(ErrorResponse.from_error(request_id_of(frames), error))

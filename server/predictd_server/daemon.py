@@ -9,7 +9,6 @@ error, end the pump, then control (so that `status` says "draining" until the en
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import secrets
@@ -30,7 +29,7 @@ from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
 from predictd_server.lanes import Lanes
-from predictd_server.models.loader import Loader
+from predictd_server.models.loader_thread import LoaderThread
 from predictd_server.models.registry import Registry
 from predictd_server.models.repository import Repository
 from predictd_server.settings import Settings
@@ -97,7 +96,13 @@ class Daemon:
         )
         self._control = Control(self._context, endpoint=self._endpoint.control)
         self._engine = Engine(counters, wake=self._frontend.wake)
-        self._loader = Loader(settings, registry, repository, on_done=self._loaded)
+        self._loader = LoaderThread(
+            settings,
+            registry,
+            repository,
+            seen_generation=lambda: self._core.seen_generation,
+            on_started=self._started,
+        )
         self._exit_code = 0
         self._report = StatusReport(
             settings=settings,
@@ -120,7 +125,7 @@ class Daemon:
         try:
             self._bind()
             self._watch_signals()
-            self._control.start(self._report)
+            self._control.start(self._report, self._loader.desk)
             self._engine.start()
             self._frontend.start(self._core, self._engine)
             self._loader.start()
@@ -159,18 +164,17 @@ class Daemon:
             watchdog.look()
         watchdog.disarm()
 
-    def _loaded(self) -> None:
-        """Called on the loader's thread when every model has been loaded or has failed."""
-        models = self._greeting.registry.metadata()
-        if not any(model.is_ready for model in models):
+    def _started(self) -> None:
+        """Called on the loader's thread when what was there at the start has been loaded or has failed."""
+        names = [model.name for model in self._greeting.registry.metadata() if model.is_ready]
+        if names:
+            _log.info("ready after %.1f s: %s", monotonic() - self._started_s, ", ".join(dict.fromkeys(names)))
+        elif self._settings.watch_s:
+            _log.warning("no model could be loaded; waiting for one: looking every %g s", self._settings.watch_s)
+        else:
             _log.error("no model could be loaded; nothing to serve")
             self._exit_code = NO_MODEL_EXIT_CODE
             self._stop.set()
-            return
-        # What lives now lives until the end: no collection need ever walk over it again.
-        gc.collect()
-        gc.freeze()
-        _log.info("ready after %.1f s: %s", monotonic() - self._started_s, ", ".join(self._greeting.registry.names()))
 
     def _shut_down(self) -> None:
         self._report.is_draining = True

@@ -22,6 +22,7 @@ from predictd_server.core import Core
 from predictd_server.counters import Counters
 from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
+from predictd_server.models.orders import OrderDesk
 from predictd_server.settings import Settings
 from predictd_server.sockets import new_context
 from predictd_server.status_report import StatusReport
@@ -140,7 +141,7 @@ def running_pump(
         frontend.bind()
         control = Control(context, endpoint=f"ipc://{directory}/p.sock.control")
         control.bind()
-        control.start(report_of(bench, frontend, engine))
+        control.start(report_of(bench, frontend, engine), OrderDesk())
         engine.start()
         frontend.start(bench.core, engine)
         pump = PumpBench(bench.core, frontend, runner, frontend._socket.get_string(zmq.LAST_ENDPOINT))

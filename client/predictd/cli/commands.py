@@ -10,81 +10,25 @@ import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import click
 
+from predictd.cli.asking import EPILOG, NOT_READY, client_for, endpoint_options, exit_code, readable_errors
 from predictd.cli.files import check_output, read_inputs, to_plain, write_outputs
 from predictd.cli.golden import check_golden_output, golden_samples
 from predictd.cli.group import CommandGroup
 from predictd.cli.model_texts import model_text, models_text
+from predictd.cli.order_commands import ORDER_COMMANDS
 from predictd.cli.texts import prediction_text, status_text
 from predictd.client import Client
-from predictd.deadline import check_timeout_ms, check_timeout_s
+from predictd.deadline import check_timeout_s
 from predictd_proto.errors import (
-    ConfigError,
-    DeadlineExceededError,
     ModelNotReadyError,
-    OverloadedError,
     PredictdError,
-    ServerDrainingError,
-    TransportError,
 )
 from predictd_proto.plain import to_plain as message_to_plain
 from predictd_proto.status import ServerStatus
-
-#: Exit codes: click itself uses 2 for usage.
-FAILED, USAGE, NOT_READY, UNREACHABLE, TIMED_OUT = 1, 2, 3, 4, 5
-
-_EXIT_CODES: tuple[tuple[type[PredictdError], int], ...] = (
-    (ConfigError, USAGE),
-    (ModelNotReadyError, NOT_READY),
-    (OverloadedError, NOT_READY),
-    (ServerDrainingError, NOT_READY),
-    (TransportError, UNREACHABLE),
-    (DeadlineExceededError, TIMED_OUT),
-)
-
-_EPILOG = """\b
-Exit codes:
-  0  done; for status: ready
-  1  the request failed (the text on standard error says why)
-  2  wrong usage or settings
-  3  the server or the model is not ready, or the queue is full: try again
-  4  nobody answers at the endpoint, or the server went away
-  5  no answer in time
-"""
-
-#: For a person who waits: shorter than a program's.
-CONNECT_TIMEOUT_MS = 2_000.0
-
-
-def _endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option(
-        "--timeout-ms", type=float, default=30_000.0, show_default=True, metavar="N", help="What the call may take."
-    )(command)
-    return click.option(
-        "--endpoint",
-        "endpoints",
-        metavar="URL",
-        multiple=True,
-        help="ipc:///absolute/path or tcp://host:port; several with commas or by repeating it.  "
-        "[default: $PREDICTD_ENDPOINT, else your own socket]",
-    )(command)
-
-
-def _readable_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except PredictdError as error:
-            click.echo(f"{click.style('predictd:', fg='red', bold=True)} {error.message}", err=True)
-            sys.exit(_exit_code(error))
-
-    return run
 
 
 def _version_of(text: str | None) -> int | str | None:
@@ -93,16 +37,6 @@ def _version_of(text: str | None) -> int | str | None:
 
 def _width() -> int:
     return shutil.get_terminal_size().columns
-
-
-def _exit_code(error: PredictdError) -> int:
-    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
-
-
-def _client(endpoints: tuple[str, ...], timeout_ms: float) -> Client:
-    check_timeout_ms("--timeout-ms", timeout_ms)
-    given = ",".join(endpoints) if endpoints else None
-    return Client(given, timeout_ms=timeout_ms, connect_timeout_ms=min(CONNECT_TIMEOUT_MS, timeout_ms))
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
@@ -116,7 +50,7 @@ def _print_version(context: click.Context, parameter: click.Parameter, is_given:
 
 @click.group(
     cls=CommandGroup,
-    epilog=_EPILOG,
+    epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print it.")
@@ -127,15 +61,15 @@ def main() -> None:
     """
 
 
-@main.command(epilog=_EPILOG)
+@main.command(epilog=EPILOG)
 @click.argument("model")
 @click.argument("source", default="-", metavar="[INPUT]")
-@_endpoint_options
+@endpoint_options
 @click.option("--output", metavar="FILE", default=None, help="Write the outputs to a .npy, .npz or .json file.")
 @click.option("--version", "model_version", metavar="V", default=None, help="A version number or a label.")
 @click.option("--signature", metavar="NAME", default=None, help="Another signature than the model's default.")
 @click.option("--json", "as_json", is_flag=True, help="Print outputs and receipt as JSON.")
-@_readable_errors
+@readable_errors
 def predict(
     model: str,
     source: str,
@@ -154,7 +88,7 @@ def predict(
     if output is not None:
         check_output(output)
     inputs = read_inputs(source)
-    with _client(endpoints, timeout_ms) as client:
+    with client_for(endpoints, timeout_ms) as client:
         answer = client.predict(model, inputs, version=_version_of(model_version), signature=signature, cast=True)
     if output is not None:
         write_outputs(output, answer.outputs)
@@ -166,14 +100,14 @@ def predict(
         click.echo(prediction_text(answer, shows_outputs=output is None))
 
 
-@main.command(epilog=_EPILOG)
+@main.command(epilog=EPILOG)
 @click.argument("model")
 @click.argument("source", default="-", metavar="[INPUT]")
-@_endpoint_options
+@endpoint_options
 @click.option("--output", metavar="FILE", default="golden.npz", show_default=True, help="Where to write them.")
 @click.option("--version", "model_version", metavar="V", default=None, help="A version number or a label.")
 @click.option("--signature", metavar="NAME", default=None, help="Another signature than the model's default.")
-@_readable_errors
+@readable_errors
 def golden(
     model: str,
     source: str,
@@ -191,21 +125,21 @@ def golden(
     check_golden_output(output)
     check_output(output)
     inputs = read_inputs(source)
-    with _client(endpoints, timeout_ms) as client:
+    with client_for(endpoints, timeout_ms) as client:
         arrays, answer = golden_samples(client, model, inputs, _version_of(model_version), signature)
     write_outputs(output, arrays)
     click.echo(f"{output}: {', '.join(arrays)}")
     click.echo(prediction_text(answer, shows_outputs=False))
 
 
-@main.command(epilog=_EPILOG)
+@main.command(epilog=EPILOG)
 @click.argument("model", required=False)
-@_endpoint_options
+@endpoint_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything known of them as JSON.")
-@_readable_errors
+@readable_errors
 def models(model: str | None, endpoints: tuple[str, ...], timeout_ms: float, as_json: bool) -> None:
     """List the models that are served, or tell all about the versions of MODEL."""
-    with _client(endpoints, timeout_ms) as client:
+    with client_for(endpoints, timeout_ms) as client:
         found = client.models(model)
     if as_json:
         click.echo(json.dumps([message_to_plain(metadata) for metadata in found], indent=2))
@@ -213,11 +147,11 @@ def models(model: str | None, endpoints: tuple[str, ...], timeout_ms: float, as_
         click.echo(models_text(found, _width()) if model is None else model_text(found, _width()))
 
 
-@main.command(epilog=_EPILOG)
-@_endpoint_options
+@main.command(epilog=EPILOG)
+@endpoint_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything known as JSON.")
 @click.option("--wait", "wait_s", type=float, default=None, metavar="SECONDS", help="Wait until it is ready.")
-@_readable_errors
+@readable_errors
 def status(endpoints: tuple[str, ...], timeout_ms: float, as_json: bool, wait_s: float | None) -> None:
     """Say how the server is: alive, responsive, ready.
 
@@ -228,7 +162,7 @@ def status(endpoints: tuple[str, ...], timeout_ms: float, as_json: bool, wait_s:
     """
     if wait_s is not None:
         check_timeout_s("--wait", wait_s)
-    with _client(endpoints, timeout_ms) as client:
+    with client_for(endpoints, timeout_ms) as client:
         if len(client.endpoints) > 1:
             sys.exit(_print_each(client, timeout_ms, as_json=as_json, wait_s=wait_s))
         found = _ready_status(client, wait_s) if wait_s is not None else client.status()
@@ -244,11 +178,11 @@ def _print_each(client: Client, timeout_ms: float, *, as_json: bool, wait_s: flo
     codes: list[int] = []
     plain: list[Any] = []
     for endpoint in client.endpoints:
-        with _client((endpoint,), timeout_ms) as one:
+        with client_for((endpoint,), timeout_ms) as one:
             try:
                 found = one.status()
             except PredictdError as error:
-                codes.append(_exit_code(error))
+                codes.append(exit_code(error))
                 plain.append({"endpoint": endpoint, "error": {"code": error.code, "message": error.message}})
                 text = f"{click.style(endpoint, bold=True)}\n{click.style(error.message, fg='red')}"
             else:
@@ -270,3 +204,7 @@ def _ready_status(client: Client, wait_s: float) -> ServerStatus:
             return client.status()
         except PredictdError:
             raise error from None
+
+
+for _command in ORDER_COMMANDS:
+    main.add_command(_command)

@@ -26,6 +26,9 @@ from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_proto.structures import fill_structure
 from predictd_proto.tensors import Tensor
 
+#: States of versions that won't be ready by themselves.
+_NOT_COMING = ("available", "failed", "unloading")
+
 Key = tuple[str, "int | str | None", "str | None"]
 
 
@@ -152,6 +155,7 @@ def choose_version(models: Sequence[ModelMetadata], model: str, version: int | s
         VersionNotFoundError: There is no such version or label.
         ModelNotReadyError: It is still loading.
         ModelLoadError: It could not be loaded.
+        ModelNotFoundError, VersionNotFoundError: It is there, and not loaded.
     """
     versions = sorted((m for m in models if m.name == model), key=lambda m: m.version, reverse=True)
     if not versions:
@@ -162,9 +166,10 @@ def choose_version(models: Sequence[ModelMetadata], model: str, version: int | s
         labels = _listed(label for m in versions for label in m.labels)
         text = f"model {model!r}: no version or label {version!r}; versions: {known}; labels: {labels}"
         raise VersionNotFoundError(text, {"model": model, "version": version})
-    ready = next((m for m in wanted if m.is_ready), None)
+    default = next((m for m in wanted if version is None and m.is_default and m.is_ready), None)
+    ready = default or next((m for m in wanted if m.is_ready), None)
     if ready is None:
-        raise _not_ready(wanted)
+        raise _not_ready(wanted, version)
     return ready
 
 
@@ -191,13 +196,23 @@ def unknown_model(models: Sequence[ModelMetadata], model: str) -> ModelNotFoundE
     return ModelNotFoundError(text, {"model": model})
 
 
-def _not_ready(versions: Sequence[ModelMetadata]) -> PredictdError:
-    newest = versions[0]
-    label = f"model {newest.name!r} version {newest.version}"
+def _not_ready(versions: Sequence[ModelMetadata], version: int | str | None) -> PredictdError:
+    """Return why none of these is served: one that is coming is waited for, one that failed is told."""
+    coming = next((m for m in versions if m.state not in _NOT_COMING), None)
+    if coming is not None:
+        return ModelNotReadyError(f"{_named(coming)} is not ready yet: {coming.state}; try again in a moment")
     failed = next((m for m in versions if m.state == "failed"), None)
-    if failed is not None and all(m.state == "failed" for m in versions):
-        return ModelLoadError(f"{label} could not be loaded: {failed.error or 'the server log says why'}")
-    return ModelNotReadyError(f"{label} is not ready yet: {newest.state}; try again in a moment")
+    if failed is not None:
+        return ModelLoadError(f"{_named(failed)} could not be loaded: {failed.error or 'the server log says why'}")
+    newest = versions[0]
+    order = f"load it: `predictd load {newest.name}{'' if version is None else f' {newest.version}'}`"
+    text = f"{_named(newest)} is not served now: it is {newest.state}; {order}"
+    detail = {"model": newest.name, "version": version}
+    return ModelNotFoundError(text, detail) if version is None else VersionNotFoundError(text, detail)
+
+
+def _named(metadata: ModelMetadata) -> str:
+    return f"model {metadata.name!r} version {metadata.version}"
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -27,6 +27,7 @@ from predictd_proto.messages import (
     StatusResponse,
 )
 from predictd_proto.metadata import ModelMetadata
+from predictd_proto.orders import OrderRequest, OrderResponse
 from predictd_proto.quantities import seconds_text
 from predictd_proto.status import ServerStatus
 
@@ -211,6 +212,19 @@ class Link:
         if isinstance(answer, StatusResponse):
             return answer.status
         raise _unexpected(self.endpoint.control, answer, StatusResponse)
+
+    def order(self, request: OrderRequest, deadline: Deadline) -> OrderResponse:
+        """Give an order and return what became of it; what is known of the models' signatures may have changed then.
+
+        Raises:
+            PredictdError: It was not carried out, or nobody knows whether it was.
+        """
+        answer = self._ask_control(request, deadline)
+        for metadata in getattr(answer, "models", ()):
+            self.forget(metadata.name)
+        if isinstance(answer, OrderResponse):
+            return answer
+        raise _unexpected(self.endpoint.control, answer, OrderResponse)
 
     def _connect(self, address: str, deadline: Deadline, what: str) -> Connection:
         remaining_ms = deadline.remaining_ms

@@ -115,11 +115,13 @@ class Registry:
 
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Let labels point at versions, these and no others. The model must be there."""
-        self._change(name, replace(self._models[name], labels=dict(labels)))
+        if self._models[name].labels != labels:
+            self._change(name, replace(self._models[name], labels=dict(labels)))
 
     def set_default(self, name: str, default: int | str | None) -> None:
         """Say what a request gets that names no version. The model must be there."""
-        self._change(name, replace(self._models[name], default=default))
+        if self._models[name].default != default:
+            self._change(name, replace(self._models[name], default=default))
 
     def _change(self, name: str, model: _Model) -> None:
         # In this order: who reads the new generation must find the new models.

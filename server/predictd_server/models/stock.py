@@ -1,0 +1,261 @@
+"""The stock: every model as it stands, and the single steps that change it: bring a version, let one go, show the rest.
+
+Owns what is known of each model beside what serves it: its files' states, failed attempts and what was ordered. Which
+step comes next is `lifecycle.py`'s. Loader thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from predictd_proto.errors import ModelLoadError, ModelNotFoundError, PredictdError
+from predictd_proto.facts import safe_text
+from predictd_proto.metadata import ModelMetadata
+from predictd_server.models.contents import Fingerprint, fingerprint
+from predictd_server.models.departures import Departures
+from predictd_server.models.files import ModelFile
+from predictd_server.models.found import Found
+from predictd_server.models.lifecycle import Failure, Standing, Will, labels_of
+from predictd_server.models.registry import AVAILABLE, FAILED, LOADING, UNLOADING, Registry, ServedModel
+from predictd_server.models.settings import ModelSettings
+from predictd_server.models.version_loading import MOST_TEXT, unloaded
+
+_log = logging.getLogger("predictd")
+
+Load = Callable[[ModelFile, ModelSettings], ServedModel]
+
+
+@dataclass(slots=True, eq=False)
+class _Model:
+    """What is known of one model; see `Standing`."""
+
+    found: Found
+    ready: dict[int, Fingerprint] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    will: Will = field(default_factory=Will)
+    notes: dict[int, str] = field(default_factory=dict)
+
+
+class Stock:
+    """The models as they stand.
+
+    Args:
+        registry: Where versions are published.
+        load: Loads a version; may raise anything.
+        departures: Where versions go that are served no longer.
+        reclaim: Gives memory that nobody uses back to the system.
+    """
+
+    def __init__(self, registry: Registry, load: Load, departures: Departures, reclaim: Callable[[], None]) -> None:
+        self._registry = registry
+        self._load = load
+        self._departures = departures
+        self._reclaim = reclaim
+        self._models: dict[str, _Model] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._models))
+
+    def take(self, name: str, found: Found) -> None:
+        """Note what there is of a model now."""
+        model = self._models.get(name)
+        if model is None:
+            self._models[name] = _Model(found)
+        else:
+            model.found = found
+        self.show(name)
+
+    def standing(self, name: str) -> Standing:
+        """Return how a model stands.
+
+        Raises:
+            ModelNotFoundError: There is none of that name.
+        """
+        model = self._models.get(name)
+        if model is None:
+            have = ", ".join(map(repr, self)) or "none"
+            text = (
+                f"no model {name!r} is there; there are {have}. Orders are for models that the server is configured "
+                "with: add it to the server's configuration"
+            )
+            raise ModelNotFoundError(text)
+        return Standing(model.found, dict(model.ready), dict(model.failures), model.will)
+
+    def order(self, name: str, will: Will) -> None:
+        """Note what was ordered of a model."""
+        self._models[name].will = will
+        self.show(name)
+
+    def announce(self, file: ModelFile) -> None:
+        """Show a version as one that is coming."""
+        self._put(unloaded(file, LOADING))
+        self._name(file.name)
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def bring(self, file: ModelFile) -> str:
+        """Load a version and publish it; what served its number before leaves.
+
+        Returns:
+            What was done.
+
+        Raises:
+            ModelLoadError: It could not be loaded, and nothing has changed but the reason that is shown.
+        """
+        model = self._models[file.name]
+        before = self._registry.get(file.name, file.version)
+        if before is None or not before.metadata.is_ready:
+            before = None
+            self.announce(file)
+        state = fingerprint(file)
+        try:
+            served = self._loaded(file, model.found.settings, state)
+        except ModelLoadError as error:
+            model.failures[file.version] = Failure(state, error.message, wants_room="needs_bytes" in error.detail)
+            # What a load leaves behind when it is broken off is as large as the model.
+            self._reclaim()
+            self.show(file.name)
+            _log.error("model %s version %d: %s", file.name, file.version, error.message)
+            raise
+        model.ready[file.version] = state
+        model.failures.pop(file.version, None)
+        model.notes.pop(file.version, None)
+        self._registry.put(served)
+        self._name(file.name)
+        if before is not None:
+            self._departures.add(before, self._registry.generation, lambda text: None)
+        text = _ready_text(served.metadata)
+        _log.info("%s", text)
+        return text
+
+    def _loaded(self, file: ModelFile, settings: ModelSettings, state: Fingerprint) -> ServedModel:
+        try:
+            served = self._load(file, settings)
+        except ModelLoadError:
+            raise
+        except PredictdError as error:
+            raise ModelLoadError(error.message) from error
+        except BaseException as error:  # code of a model or of a user's module, SystemExit included
+            _log.debug("loading %s failed", file.path, exc_info=True)
+            text = f"{file.path}: {type(error).__name__}: {error}"
+            raise ModelLoadError(text) from error
+        if fingerprint(file) != state:
+            for signature in served.signatures.values():
+                signature.runner.close()
+            text = f"{file.path}: changed while it was loaded; it is tried again when it is looked at next"
+            raise ModelLoadError(text)
+        return served
+
+    def let_go(self, name: str, version: int, on_gone: Callable[[str], None]) -> str:
+        """Serve a version no longer; requests that were admitted are finished.
+
+        Args:
+            name: The model's.
+            version: One that is ready.
+            on_gone: Told when it is out of memory, and how much came back.
+
+        Returns:
+            What was done.
+        """
+        model = self._models[name]
+        served = self._registry.get(name, version)
+        assert served is not None
+        del model.ready[version]
+        leaving = replace(served, metadata=replace(served.metadata, state=UNLOADING))
+        self._registry.put(leaving)
+
+        def gone(text: str) -> None:
+            model.notes[version] = text
+            for number in [number for number, failure in model.failures.items() if failure.wants_room]:
+                del model.failures[number]
+            shown = self._registry.get(name, version)
+            if shown is not None and shown.signatures is leaving.signatures:
+                self._registry.remove(name, version)
+                self.show(name)
+            on_gone(text)
+
+        self._departures.add(leaving, self._registry.generation, gone)
+        waiting = sum(signature.open_requests for signature in leaving.signatures.values())
+        text = f"model {name} version {version}: is served no longer"
+        if waiting:
+            text += f"; {waiting} requests that it has are finished first"
+        _log.info("%s", text)
+        return text
+
+    # --- what is shown -----------------------------------------------------------------------------------------------
+
+    def show(self, name: str) -> None:
+        """Bring what clients see of a model's versions in line with what is known of them."""
+        model = self._models[name]
+        for served in self._registry.versions(name):
+            metadata = served.metadata
+            if metadata.state == UNLOADING:
+                continue
+            if metadata.version in model.ready:
+                self._put(replace(served, metadata=replace(metadata, error=self._trouble(model, metadata.version))))
+            elif metadata.version not in _versions(model.found):
+                self._registry.remove(name, metadata.version)
+        for version in _versions(model.found) - set(model.ready):
+            shown = self._registry.get(name, version)
+            if shown is None or shown.metadata.state != UNLOADING:
+                self._put(_not_served(model, version))
+        self._name(name)
+
+    def _trouble(self, model: _Model, version: int) -> str:
+        """Return why a version that is served is not served as its files are now; empty where it is."""
+        kept = "what was loaded before is still served"
+        failure = model.failures.get(version)
+        if version in model.found.problems:
+            return safe_text(f"{model.found.problems[version]}; {kept}", MOST_TEXT)
+        if failure is not None:
+            return safe_text(f"{failure.reason}; {kept}", MOST_TEXT)
+        return ""
+
+    def _put(self, served: ServedModel) -> None:
+        """Publish a version, unless it is shown just so: each change makes the core forget what it has recognised."""
+        shown = self._registry.get(served.metadata.name, served.metadata.version)
+        told = None if shown is None else replace(shown.metadata, labels=(), is_default=False)
+        if told != replace(served.metadata, labels=(), is_default=False):
+            self._registry.put(served)
+
+    def _name(self, name: str) -> None:
+        model = self._models[name]
+        if not self._registry.versions(name):
+            return
+        labels = labels_of(Standing(model.found, will=model.will))
+        self._registry.set_labels(name, labels)
+        self._registry.set_default(name, model.found.settings.default_version)
+
+
+def _versions(found: Found) -> set[int]:
+    return {*found.versions, *found.problems}
+
+
+def _not_served(model: _Model, version: int) -> ServedModel:
+    found = model.found
+    problem = found.problems.get(version)
+    if problem is not None:
+        name = found.settings.name
+        metadata = ModelMetadata(name=name, version=version, state=FAILED, error=safe_text(problem, MOST_TEXT))
+        return ServedModel(metadata)
+    file, failure = found.versions[version], model.failures.get(version)
+    if failure is not None:
+        return unloaded(file, FAILED, failure.reason)
+    row = unloaded(file, AVAILABLE)
+    note = model.notes.get(version)
+    return row if note is None else ServedModel(replace(row.metadata, notes=(note,)))
+
+
+def _ready_text(metadata: ModelMetadata) -> str:
+    spec = metadata.signature()
+    signature = ""
+    if spec is not None:
+        inputs = ", ".join(f"{tensor.name} {tensor}" for tensor in spec.inputs)
+        outputs = ", ".join(f"{tensor.name} {tensor}" for tensor in spec.outputs)
+        signature = f": {inputs} -> {outputs}"
+    return (
+        f"model {metadata.name} version {metadata.version} is ready{signature}; runner {metadata.runner}, "
+        f"loaded in {metadata.load_ms / 1000:.1f} s, warmed in {metadata.warmup_ms / 1000:.1f} s"
+    )

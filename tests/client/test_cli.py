@@ -198,12 +198,15 @@ def test_nobody_there(run: Run, endpoint: str) -> None:
     assert run("status", "--wait", "0.05").exit_code == 4
 
 
-def test_serve_without_the_server_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["serve", "inspect"])
+def test_commands_of_the_server_say_what_to_install_without_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    ran = run("serve", "model.keras", "--flag")
+    ran = run(command, "model.keras", "--flag")
     assert ran.exit_code == 2
-    assert ran.stderr == "predictd serve needs the server: pip install 'predictd[server]'\n"
-    assert "serve" in run("--help").stdout
+    assert ran.stderr == f"predictd {command} needs the server: pip install 'predictd[server]'\n"
+    assert command in run("--help").stdout
 
 
 class Entry:

@@ -25,7 +25,7 @@ IDS = np.arange(1000, 1012, dtype="int32").reshape(4, 3)
 def picky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel that takes ids from 1000 on only: no made-up input is among them."""
 
-    class Picky(tf.Module):  # type: ignore[misc]
+    class Picky(tf.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
             super().__init__()
             self.table = tf.Variable(tf.random.stateless_normal([2000, 4], (1, 2)))

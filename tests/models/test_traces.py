@@ -43,7 +43,7 @@ def recurrent(folder: Path, ending: str) -> Path:
 def noisy(folder: Path) -> Path:
     """A model with random answers, which only its concrete function may run."""
 
-    class Noisy(tf.Module):  # type: ignore[misc]
+    class Noisy(tf.Module):  # type: ignore[misc, unused-ignore]
         @tf.function(input_signature=[tf.TensorSpec([None, None, 4], tf.float32, name="x")])
         def serve(self, x: Any) -> Any:
             return {"y": x + tf.random.uniform(tf.shape(x))}

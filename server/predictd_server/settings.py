@@ -11,6 +11,7 @@ from typing import Any
 
 from predictd_proto.endpoints import SEPARATOR
 from predictd_proto.errors import ConfigError
+from predictd_proto.facts import safe_facts
 from predictd_proto.limits import Limits
 from predictd_server.ladder import batch_ladder
 from predictd_server.models.settings import ModelSettings
@@ -181,6 +182,4 @@ class Settings:
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, ModelSettings):
-        return f"{value.name}={value.path}" if value.name else str(value.path)
-    return value
+    return safe_facts(value.explained()) if isinstance(value, ModelSettings) else value

@@ -62,6 +62,19 @@ def test_looking_reads_no_contents_but_first_bytes_and_changes_nothing(mixed: Pa
     )
 
 
+def test_a_directory_is_called_by_its_own_name_however_one_gets_there(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mixed / "mnist")
+    assert list(repository(".").look()) == list(repository("9/..").look()) == ["mnist"]
+
+
+def test_a_model_may_be_called_what_a_version_may_not(tmp_path: Path) -> None:
+    saved_model(tmp_path / "tmp-model" / "1")
+    saved_model(tmp_path / "latest")
+    assert sorted(repository(tmp_path).look()) == ["latest", "tmp-model"]
+
+
 def test_a_model_without_an_ending_in_its_directory_s_name_keeps_its_dots(tmp_path: Path) -> None:
     keras_file(tmp_path / "resnet-2.1" / "3" / "m.keras")
     assert list(repository(tmp_path / "resnet-2.1").look()) == ["resnet-2.1"]

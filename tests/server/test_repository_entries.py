@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from predictd_proto.errors import ConfigError
+from predictd_proto.facts import check_facts
 from predictd_server.models.entries import entry_of
 from predictd_server.models.fields import MODEL_FIELDS
 from predictd_server.models.repository import Repository
@@ -94,6 +95,7 @@ def test_a_file_sets_every_field(tmp_path: Path) -> None:
         max_bytes=1_000_000,
         tolerance=1e-3,
     )
+    assert set(model.explained()) == {field.name for field in fields(ModelSettings)}
     assert EVERY_FIELD.count(" = ") == len(MODEL_FIELDS) + 1, "the file above sets each field once, and two labels"
 
 
@@ -109,6 +111,18 @@ def test_a_path_in_a_file_may_be_absolute_or_a_home(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HOME", "/home/of")
     models = load(tmp_path, '[models]\na = "/a.keras"\nb = "~/b.keras"\nc = "../c.keras"').models
     assert [str(model.path) for model in models] == ["/a.keras", "/home/of/b.keras", f"{tmp_path}/../c.keras"]
+
+
+def test_what_is_set_for_a_model_is_shown_as_status_can_carry_it(tmp_path: Path) -> None:
+    text = '[models.m]\npath = "m"\nversions = [1, 3]\nlabels = {stable = 1}\nweight = 2'
+    (model,) = load(tmp_path, text).models
+    settings = Settings(models=(replace(model, path=Path("/m\udcff")),))
+    shown = settings.explained()
+    check_facts("settings", shown)
+    assert shown["models"] == [
+        [{"name": "m", "path": "/m?", "versions": [1, 3], "labels": {"stable": 1}, "weight": 2.0}],
+        "default",
+    ]
 
 
 def test_a_directory_of_models_is_an_entry_without_a_name(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def test_paths_of_models_in_a_file_are_relative_to_the_file(tmp_path: Path) -> N
     assert entries(load(models=("/a.h5",), config=config)) == [("", Path("/a.h5"))]
     listed = load(environ={"PREDICTD_MODELS": "/a.h5:b=/c.h5"}, config=config)
     assert entries(listed) == [("", Path("/a.h5")), ("b", Path("/c.h5"))]
-    assert listed.explained()["models"] == [["/a.h5", "b=/c.h5"], "environment PREDICTD_MODELS"]
+    shown = [{"path": "/a.h5"}, {"name": "b", "path": "/c.h5"}]
+    assert listed.explained()["models"] == [shown, "environment PREDICTD_MODELS"]
 
 
 @pytest.mark.parametrize(

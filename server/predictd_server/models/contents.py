@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,14 @@ _BLOCK_BYTES = 1 << 20
 
 #: Names that programs give to what they have not finished writing: editors, browsers, rsync, TensorFlow's exporters.
 _TEMPORARY_ENDINGS = ("~", ".tmp", ".part", ".partial", ".filepart", ".swp")
-_TEMPORARY_BEGINNINGS = (".", "temp-", "tmp-")
+_TEMPORARY_DIRECTORY = re.compile(r"te?mp-\d+")
 
 
 def is_temporary(name: str) -> bool:
     """Return whether a name is that of something unfinished or hidden, which is never looked at."""
-    return name.startswith(_TEMPORARY_BEGINNINGS) or name.lower().endswith(_TEMPORARY_ENDINGS)
+    if name.startswith(".") or name.lower().endswith(_TEMPORARY_ENDINGS):
+        return True
+    return _TEMPORARY_DIRECTORY.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,9 @@ def default_name(path: Path) -> str:
     Raises:
         ConfigError: That can't be a model's name.
     """
-    name = path.name if path.is_dir() else path.stem
+    # `..` is the name of a directory that has another.
+    named = path.resolve() if path.name == ".." else path
+    name = named.name if path.is_dir() else named.stem
     if not NAME_PATTERN.fullmatch(name):
         text = (
             f"{path}: its name {name!r} can't be a model's name: expected {NAME_RULE}; "

@@ -6,8 +6,9 @@ Owns the record. Where its values come from is `entries.py`'s; what they do, the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 #: Every version there is.
 ALL_VERSIONS = "all"
@@ -71,6 +72,12 @@ class ModelSettings:
     digests: tuple[str, ...] = ()
     max_bytes: int | None = None
     tolerance: float = 1e-4
+
+    def explained(self) -> dict[str, Any]:
+        """Return what is set, as `status` shows it: the path, and whatever differs from what it is unset."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        unset = ModelSettings(name="", path=self.path)
+        return {name: value for name, value in values.items() if name == "path" or value != getattr(unset, name)}
 
     @property
     def named_versions(self) -> frozenset[int]:

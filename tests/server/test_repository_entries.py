@@ -108,9 +108,9 @@ def test_versions_are_so_many_all_or_a_list(text: str, versions: object, tmp_pat
 
 
 def test_a_path_in_a_file_may_be_absolute_or_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/of")
+    monkeypatch.setenv("HOME", "/rooms/of")
     models = load(tmp_path, '[models]\na = "/a.keras"\nb = "~/b.keras"\nc = "../c.keras"').models
-    assert [str(model.path) for model in models] == ["/a.keras", "/home/of/b.keras", f"{tmp_path}/../c.keras"]
+    assert [str(model.path) for model in models] == ["/a.keras", "/rooms/of/b.keras", f"{tmp_path}/../c.keras"]
 
 
 def test_what_is_set_for_a_model_is_shown_as_status_can_carry_it(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from predictd_proto.errors import ModelLoadError
+from predictd_server.lengths import Axis, FreeAxes
 from predictd_server.models.gate import check_golden
+from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.served import ServedSignature
-from tests.server.sample_models import Call, Computed, bare_file, settings_of, signature, write
+from tests.server.sample_models import Call, Computed, bare_file, settings_of, signature, spec_of, write
 
 X = np.arange(14, dtype="float32").reshape(7, 2)
 
@@ -100,8 +102,44 @@ def test_a_graph_that_raises_is_refused(tmp_path: Path) -> None:
         raise ValueError(text)
 
     golden(tmp_path)
-    assert "raised for the golden inputs (batches of up to 4 rows): ValueError: out of memory" in refused(
-        tmp_path, signature(fail)
+    text = refused(tmp_path, signature(fail))
+    assert "its inputs as batches of up to 4 rows: model 'm' version 1, signature 'serve' raised " in text
+    assert "ValueError: out of memory" in text
+
+
+def of_any_length(call: Call, length_of_y: int | None = None) -> ServedSignature:
+    """A signature whose rows are padded to a length of 4."""
+    spec = spec_of({"x": ("float32", (None, None))}, {"y": ("float32", (None, length_of_y))}, "serve")
+    settings = ModelSettings(name="m", path=Path("m.keras"), lengths=(4,), unseen_lengths=PAD)
+    axes = FreeAxes(followed=((Axis(0, 1), Axis(0, 1)),)) if length_of_y is None else FreeAxes()
+    return ServedSignature("m", 1, spec, Computed(call), (1, 4), settings=settings, axes=axes)
+
+
+def test_rows_are_padded_to_the_models_lengths_and_cut_again(tmp_path: Path) -> None:
+    rows = np.arange(6, dtype="float32").reshape(2, 3)
+    golden(tmp_path, inputs__x=rows, outputs__y=rows * 2)
+    assert gate(tmp_path, of_any_length(double))
+
+
+def test_a_model_that_takes_padding_for_data_is_noticed(tmp_path: Path) -> None:
+    rows = np.arange(6, dtype="float32").reshape(2, 3)
+    golden(tmp_path, inputs__x=rows, outputs__y=rows.mean(axis=1, keepdims=True))
+    assert "off by 1 " in refused(tmp_path, of_any_length(lambda x: x.mean(axis=1, keepdims=True), 1))
+
+
+def test_rows_that_the_server_would_refuse_are_told(tmp_path: Path) -> None:
+    rows = np.zeros((1, 5), "float32")
+    golden(tmp_path, inputs__x=rows, outputs__y=rows)
+    assert "axis 1 is 5 long, expected at most 4" in refused(tmp_path, of_any_length(double))
+
+
+def test_rows_whose_answers_have_other_shapes_are_told(tmp_path: Path) -> None:
+    spec = spec_of({"x": ("float32", (None, 2))}, {"y": ("float32", (None, None))}, "serve")
+    ragged = ServedSignature("m", 1, spec, Computed(lambda x: np.ones((len(x), int(x.max())), "float32")), (1, 4))
+    golden(tmp_path, inputs__x=X[1:3], outputs__y=np.ones((2, 5), "float32"))
+    assert (
+        "one by one: model 'm' version 1, signature 'serve': output 'y' differs in shape from row to row: [3] and [5]"
+        in refused(tmp_path, ragged)
     )
 
 

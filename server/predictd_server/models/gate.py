@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from predictd_proto.errors import ModelLoadError
+from predictd_proto.errors import ModelLoadError, PredictdError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.sample_names import INPUTS, MOST_ROWS, OUTPUTS, sample_name
 from predictd_proto.tensors import TensorSpec
-from predictd_server.ladder import allowed_size
 from predictd_server.models.files import ModelFile
-from predictd_server.models.load_failure import reason_of
 from predictd_server.models.sample_files import fitted, read_samples, samples_path
 from predictd_server.models.settings import ModelSettings
+from predictd_server.rehearsal import joined, rehearse
 from predictd_server.runner import Arrays
 from predictd_server.served import ServedSignature
 from predictd_server.trials.distance import find_deviation
@@ -133,15 +131,14 @@ def _fitted_samples(
 
 def _compare(path: Path, signature: ServedSignature, samples: _Samples, tolerance: float, *, is_batched: bool) -> None:
     sizes = signature.sizes
-    most = samples.rows if not sizes else sizes[-1] if is_batched else 1
-    way = f"batches of up to {most} rows" if sizes and is_batched else "one by one" if sizes else "one request"
+    way = "one request" if not sizes else f"batches of up to {sizes[-1]} rows" if is_batched else "one by one"
     try:
-        answers = _answers(signature, samples, most)
-    except Exception as error:  # whatever the graph raises for these rows
-        text = f"{path}: {signature} raised for the golden inputs ({way}): {reason_of(error)}. {_ADVICE}"
+        answers = _answers(signature, samples, is_batched=is_batched)
+    except PredictdError as error:
+        text = f"{path}: its inputs as {way}: {error.message}. {_ADVICE}"
         raise ModelLoadError(text) from error
     for tensor, expected, got in zip(signature.spec.outputs, samples.outputs, answers, strict=True):
-        deviation = find_deviation(expected, np.asarray(got), tolerance)
+        deviation = find_deviation(expected, got, tolerance)
         if deviation is not None:
             row = "" if deviation.row is None else f", row {deviation.row}"
             text = f"{path}: {signature}, output {tensor.name!r}{row} ({way}): {deviation.text}. {_ADVICE}"
@@ -154,23 +151,11 @@ _ADVICE = (
 )
 
 
-def _answers(signature: ServedSignature, samples: _Samples, most: int) -> Arrays:
-    """Return the answers to all rows, run at most so many at a time, padded as the server pads."""
-    if not signature.sizes:
-        return signature.runner.run(samples.inputs)
-    pieces: list[Arrays] = []
-    for start in range(0, samples.rows, most):
-        inputs = [array[start : start + most] for array in samples.inputs]
-        count = len(inputs[0])
-        size = allowed_size(signature.sizes, count)
-        padded = [_padded(array, size) for array in inputs]
-        pieces.append([np.array(output[:count]) for output in signature.runner.run(padded)])
-    return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-
-
-def _padded(array: NDArray[Any], size: int) -> NDArray[Any]:
-    last = np.repeat(array[-1:], size - len(array), axis=0)
-    return np.ascontiguousarray(np.concatenate([array, last]))
+def _answers(signature: ServedSignature, samples: _Samples, *, is_batched: bool) -> Arrays:
+    if is_batched:
+        return rehearse(signature, samples.inputs)
+    rows = [rehearse(signature, [array[row : row + 1] for array in samples.inputs]) for row in range(samples.rows)]
+    return joined(signature, rows)
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -59,11 +59,17 @@ def predict(signature: LoadedSignature, nested: Any) -> Any:
 
 def keras_answer(model: Any, rows: Any) -> Any:
     """Return what Keras' own `predict` answers; it takes strings as tensors only."""
+    return model.predict(_with_tensors(rows), verbose=0)
+
+
+def _with_tensors(rows: Any) -> Any:
     import tensorflow as tf
 
-    return model.predict(
-        tf.constant(rows) if isinstance(rows, np.ndarray) and rows.dtype.kind == "O" else rows, verbose=0
-    )
+    if isinstance(rows, dict):
+        return {key: _with_tensors(child) for key, child in rows.items()}
+    if isinstance(rows, list):
+        return [_with_tensors(child) for child in rows]
+    return tf.constant(rows) if rows.dtype.kind == "O" else rows
 
 
 def assert_same(got: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:

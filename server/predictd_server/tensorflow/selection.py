@@ -181,7 +181,13 @@ def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception, recordin
         text = f"{recordings[0].origin}: it can't run with what was recorded: {reason_of(error)}; record real inputs"
         raise ModelLoadError(text) from error
     is_certain = all(tensor.dtype != STRING and None not in tensor.shape[1:] for tensor in spec.inputs)
-    if is_certain or _EMPTY_TABLE in str(error):
+    if _EMPTY_TABLE in str(error):
+        text = (
+            f"signature {spec.name!r} looks things up in a table without contents: an .h5 file holds no vocabularies, "
+            "and a frozen graph no tables that others fill; save the model as model.keras, or export it"
+        )
+        raise ModelLoadError(text) from error
+    if is_certain:
         text = f"signature {spec.name!r} can't run: it failed on every made-up input: {reason_of(error)}; {_RECORD}"
         raise ModelLoadError(text) from error
     note = (

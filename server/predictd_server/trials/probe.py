@@ -41,6 +41,7 @@ class Fill(Enum):
     WIDE = "wide"
     NARROW = "narrow"
     ZEROS = "zeros"
+    ONES = "ones"
     IMAGES = "images"
 
 
@@ -113,6 +114,8 @@ def find_probe(
         inputs = probe.inputs(rows)
         try:
             run(probe.inputs(rows, seed=OTHER_SEED))
+            # What many rows have by luck, such as one that isn't empty, a row alone may not have.
+            run(probe.inputs(1))
             outputs = run(inputs)
         except Exception as error:
             errors[probe] = error
@@ -139,7 +142,8 @@ def row_bytes(specs: Sequence[TensorSpec], free_length: int = FREE_LENGTHS[0]) -
 
 def _probes(specs: tuple[TensorSpec, ...]) -> list[Probe]:
     has_free_axes = any(None in spec.shape[1:] for spec in specs)
-    fills = [Fill.WIDE, Fill.NARROW, Fill.ZEROS]
+    # Ones are for what nothing can be the length of, or be divided by.
+    fills = [Fill.WIDE, Fill.NARROW, Fill.ZEROS, Fill.ONES]
     if any(spec.dtype == STRING for spec in specs):
         fills.append(Fill.IMAGES)
     lengths = FREE_LENGTHS if has_free_axes else FREE_LENGTHS[:1]
@@ -152,6 +156,8 @@ def _values(random: np.random.Generator, dtype: str, shape: tuple[int, ...], fil
     kind = _numpy_dtype(dtype)
     if fill in {Fill.ZEROS, Fill.IMAGES}:
         return np.zeros(shape, kind)
+    if fill is Fill.ONES:
+        return np.ones(shape, kind)
     if dtype == "bool":
         return random.integers(0, 2, shape).astype(kind)
     if "int" in dtype:
@@ -164,7 +170,7 @@ def _values(random: np.random.Generator, dtype: str, shape: tuple[int, ...], fil
 def _strings(random: np.random.Generator, shape: tuple[int, ...], fill: Fill) -> NDArray[Any]:
     if fill is Fill.WIDE:
         return np.asarray(_WORDS[random.integers(0, len(_WORDS), shape)], dtype=object)
-    return np.full(shape, {Fill.NARROW: b"0", Fill.ZEROS: b"", Fill.IMAGES: _PIXEL}[fill], dtype=object)
+    return np.full(shape, {Fill.NARROW: b"0", Fill.ZEROS: b"", Fill.ONES: b"1", Fill.IMAGES: _PIXEL}[fill], dtype=object)
 
 
 def _numpy_dtype(dtype: str) -> np.dtype[Any]:

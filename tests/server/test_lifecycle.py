@@ -17,7 +17,7 @@ from predictd_server.models.lifecycle import Failure, Standing, Will, due_loads,
 from predictd_server.models.settings import ALL_VERSIONS, ModelSettings
 from tests.server.loader_bench import LoaderBench
 
-VERSIONS = st.sets(st.integers(1, 6), max_size=5)
+VERSIONS = st.frozensets(st.integers(1, 6), max_size=5)
 
 
 @st.composite
@@ -33,12 +33,8 @@ def standings(draw: st.DrawFn) -> Standing:
         fingerprints=states,
     )
     state = Fingerprint((("f", 1, 0, 0),))
-    will = Will(
-        draw(VERSIONS),
-        draw(VERSIONS),
-        draw(st.booleans()),
-        {"l": draw(st.none() | st.integers(1, 6))},  # type: ignore[arg-type]
-    )
+    labels = {"l": draw(st.none() | st.integers(1, 6))}
+    will = Will(draw(VERSIONS), draw(VERSIONS), draw(st.booleans()), labels)
     return Standing(
         found,
         dict.fromkeys(ready, state),
@@ -108,12 +104,11 @@ def test_a_new_version_is_loaded_beside_the_old_one_which_leaves_when_nobody_nee
     bench.look()
     assert served_meanwhile == [(2, 1)]
     assert bench.states == {2: "ready", 1: "unloading"}
-    assert not bench.runners[0].is_closed
+    assert [runner.is_closed for runner in bench.runners] == [False, False]
     assert bench.loader.tend(bench.now), "a version that leaves is looked after"
     old.open_requests = 0
     bench.loader.tend(bench.now)
-    assert bench.runners[0].is_closed
-    assert not bench.runners[1].is_closed
+    assert [runner.is_closed for runner in bench.runners] == [True, False]
     assert bench.states == {2: "ready", 1: "available"}
     assert "unloaded" in bench.row(1).notes[0]
 

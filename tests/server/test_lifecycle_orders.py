@@ -214,7 +214,7 @@ def test_reload_says_what_failed_and_what_was_done_besides(tmp_path: Path) -> No
     assert done(LoaderBench(tmp_path / "other", 1).begin().reload()) == ("model m: is served as it is wanted",)
 
 
-# --- the desk -----------------------------------------------------------------------------------------------------------
+# --- the desk ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_desk_bounds_what_waits() -> None:

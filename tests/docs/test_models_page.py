@@ -54,9 +54,9 @@ def served(settings: Settings) -> dict[str, tuple[int, ...]]:
 
 
 def settings_of(block: Block, folder: Path) -> Settings:
-    assert block.file is not None
-    (folder / block.file).write_text(block.text)
-    return load_settings(flags={}, models=(), environ={}, config=block.file)
+    path = folder / (block.file or "unnamed.toml")
+    path.write_text(block.text)
+    return load_settings(flags={}, models=(), environ={}, config=str(path))
 
 
 def test_the_page_s_commands_serve_what_it_says(folder: Path) -> None:

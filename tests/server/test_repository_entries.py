@@ -35,7 +35,7 @@ cache_bytes = 1000
 signature = "serve"
 tags = ["serve", "gpu"]
 modules = ["package.layers", "other"]
-unsafe = "refuse"
+unsafe = "allow"
 digests = ["{DIGEST}"]
 max_bytes = 1_000_000
 tolerance = 1e-3
@@ -90,7 +90,7 @@ def test_a_file_sets_every_field(tmp_path: Path) -> None:
         inputs={"x": "Placeholder:0"},
         outputs={"y": "Softmax:0"},
         modules=("package.layers", "other"),
-        unsafe="refuse",
+        unsafe="allow",
         digests=(DIGEST,),
         max_bytes=1_000_000,
         tolerance=1e-3,
@@ -192,6 +192,10 @@ def test_settings_for_a_model_that_the_directory_has_not_are_refused(tmp_path: P
         ("weight = nan", ["weight = nan"]),
         ("modules = 'layers'", ["modules = 'layers': expected a list of at least one, each a module's name"]),
         ("modules = ['a-b']", ["modules = ['a-b']"]),
+        (
+            "modules = ['layers']\nunsafe = 'refuse'",
+            ["modules: ['layers'] are code, and unsafe = 'refuse' refuses code"],
+        ),
         ("digests = ['abc']", ["digests = ['abc']", "sha256: and 64"]),
         ("digests = []", ["digests = []"]),
         ("unsafe = 'maybe'", ["one of refuse, warn, allow"]),

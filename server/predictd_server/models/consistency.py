@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from predictd_proto.errors import ConfigError
 from predictd_server.models.fields import KEY_PATTERNS
-from predictd_server.models.settings import PAD, SERVE, ModelSettings
+from predictd_server.models.settings import PAD, REFUSE, SERVE, ModelSettings
 
 
 def check_consistent(settings: ModelSettings, given: Collection[str], origin: str) -> None:
@@ -23,7 +23,7 @@ def check_consistent(settings: ModelSettings, given: Collection[str], origin: st
     Raises:
         ConfigError: They do; the text names the field.
     """
-    for name, why in (*_keys(settings), *_versions(settings), *_lengths(settings, given)):
+    for name, why in (*_keys(settings), *_versions(settings), *_lengths(settings, given), *_code(settings)):
         text = f"{origin}: {name}: {why}"
         raise ConfigError(text)
 
@@ -61,3 +61,8 @@ def _lengths(settings: ModelSettings, given: Collection[str]) -> Iterator[tuple[
         yield "unseen_lengths", f"{settings.unseen_lengths!r} needs lengths: add lengths = [16, 64, 256], or so"
     if "pad_value" in given and settings.unseen_lengths != PAD:
         yield "pad_value", f"has no effect: nothing is padded with unseen_lengths = {settings.unseen_lengths!r}"
+
+
+def _code(settings: ModelSettings) -> Iterator[tuple[str, str]]:
+    if settings.modules and settings.unsafe == REFUSE:
+        yield "modules", f"{list(settings.modules)} are code, and unsafe = {REFUSE!r} refuses code: remove one of them"

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ import click
 from predictd_proto.errors import ConfigError, PredictdError
 from predictd_server.setting import Setting
 from predictd_server.settings import SETTINGS, Settings
-from predictd_server.settings_sources import load_settings
+from predictd_server.settings_sources import CONFIG_VARIABLE, load_settings
 
 #: A setting or an argument is wrong. (EX_CONFIG of sysexits.h.)
 CONFIG_EXIT_CODE = 78
@@ -64,10 +65,17 @@ def serve(models: tuple[str, ...], config: str | None, **flags: str | None) -> N
     try:
         given = {name: _parsed(name, text) for name, text in flags.items() if text is not None}
         settings = load_settings(flags=given, models=models, environ=os.environ, config=config)
+        let_modules_be_found(settings, config or os.environ.get(CONFIG_VARIABLE))
         sys.exit(_serve(settings))
     except PredictdError as error:
         click.echo(f"predictd: {error.message}", err=True)
         sys.exit(CONFIG_EXIT_CODE)
+
+
+def let_modules_be_found(settings: Settings, config: str | None) -> None:
+    """Let the modules that models name be imported from the configuration file's folder too, after all other places."""
+    if config and any(model.modules for model in settings.models):
+        sys.path.append(str(Path(config).absolute().parent))
 
 
 def _parsed(name: str, text: str) -> Any:

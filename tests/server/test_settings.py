@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from predictd_proto.errors import ConfigError
+from predictd_server.cli import let_modules_be_found
 from predictd_server.settings import SETTINGS, Settings
 from predictd_server.settings_sources import load_settings
 
@@ -113,6 +115,20 @@ def test_empty_variables_and_those_of_other_parts_are_left_alone() -> None:
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False), ("ON", True), ("no", False)])
 def test_booleans_are_read_as_people_write_them(text: str, value: bool) -> None:
     assert load(environ={"PREDICTD_DETERMINISTIC": text}).deterministic is value
+
+
+def test_modules_that_models_name_are_found_beside_the_file_after_all_other_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
+    let_modules_be_found(load(config=write(tmp_path, '[models.m]\npath = "m"')), str(tmp_path / "predictd.toml"))
+    assert sys.path == before, "nobody names any"
+    settings = load(config=write(tmp_path, '[models.m]\npath = "m"\nmodules = ["layers"]'))
+    let_modules_be_found(settings, None)
+    assert sys.path == before
+    let_modules_be_found(settings, str(tmp_path / "predictd.toml"))
+    assert sys.path == [*before, str(tmp_path)]
 
 
 def test_a_servers_own_endpoint_comes_before_the_clients_list() -> None:

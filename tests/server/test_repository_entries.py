@@ -248,6 +248,10 @@ def test_a_file_with_an_equals_sign_is_found_before_a_name_is_read(
     assert entry_of("x=1.keras") == ModelSettings(name="x", path=tmp_path / "1.keras")
 
 
+def test_a_path_that_is_too_long_is_a_path_all_the_same() -> None:
+    assert entry_of("m=/" + "a" * 300) == ModelSettings(name="m", path=Path("/" + "a" * 300))
+
+
 def test_relative_paths_and_home_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -76,7 +76,7 @@ def test_the_gate_and_everything_else_in_80_columns(repository: Path) -> None:
     text = " ".join(bad.split())
     assert text.startswith("mlp version 2 State failed Reason ")
     assert "golden.npz: model 'mlp' version 2, signature 'serving_default', output 'dense_1', row 66 " in text
-    assert "(batches of up to 64 rows): off by 0.25 " in text
+    assert "(in batches of up to 64 rows): off by 0.25 " in text
     lines = good.splitlines()
     assert lines[:2] == ["mlp version 1", "  State        ready"]
     assert "    input      pixels float32[rows, 64]" in lines

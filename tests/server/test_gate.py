@@ -66,7 +66,7 @@ def test_rows_that_are_never_merged_are_compared_as_one_request(tmp_path: Path) 
 def test_a_wrong_answer_is_told_by_output_row_and_distance(tmp_path: Path) -> None:
     golden(tmp_path)
     text = refused(tmp_path, signature(lambda x: x * 2 + (x == 10) * np.float32(0.5)))
-    assert "model 'm' version 1, signature 'serve', output 'y', row 5 (batches of up to 4 rows): off by 0.5 " in text
+    assert "model 'm' version 1, signature 'serve', output 'y', row 5 (in batches of up to 4 rows): off by 0.5 " in text
     assert "expected 20, got 20.5" in text
     assert "allowed are 0.00261: the tolerance 0.0001 of the largest, 26" in text
     assert "not served" in text
@@ -76,7 +76,7 @@ def test_a_wrong_answer_is_told_by_output_row_and_distance(tmp_path: Path) -> No
 def test_answers_that_are_wrong_only_in_a_batch_are_noticed(tmp_path: Path) -> None:
     golden(tmp_path)
     text = refused(tmp_path, signature(lambda x: x * 2 + (len(x) > 1)))
-    assert "(batches of up to 4 rows)" in text
+    assert "(in batches of up to 4 rows)" in text
 
 
 def test_answers_that_are_wrong_only_for_single_rows_are_noticed(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_graph_that_raises_is_refused(tmp_path: Path) -> None:
 
     golden(tmp_path)
     text = refused(tmp_path, signature(fail))
-    assert "its inputs as batches of up to 4 rows: model 'm' version 1, signature 'serve' raised " in text
+    assert "its inputs in batches of up to 4 rows: model 'm' version 1, signature 'serve' raised " in text
     assert "ValueError: out of memory" in text
 
 
@@ -137,10 +137,9 @@ def test_rows_whose_answers_have_other_shapes_are_told(tmp_path: Path) -> None:
     spec = spec_of({"x": ("float32", (None, 2))}, {"y": ("float32", (None, None))}, "serve")
     ragged = ServedSignature("m", 1, spec, Computed(lambda x: np.ones((len(x), int(x.max())), "float32")), (1, 4))
     golden(tmp_path, inputs__x=X[1:3], outputs__y=np.ones((2, 5), "float32"))
-    assert (
-        "one by one: model 'm' version 1, signature 'serve': output 'y' differs in shape from row to row: [3] and [5]"
-        in refused(tmp_path, ragged)
-    )
+    text = refused(tmp_path, ragged)
+    assert "its inputs one by one: model 'm' version 1, signature 'serve': output 'y' differs in shape " in text
+    assert "from row to row: [3] and [5]" in text
 
 
 @pytest.mark.parametrize("scheme", ["U", "S"])

@@ -17,7 +17,7 @@ from predictd_proto.metadata import ModelMetadata, SignatureSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 READY, FAILED = "ready", "failed"
-STATES = ("loading", READY, FAILED, "unloading")
+STATES = ("available", "loading", READY, "unloading", FAILED)
 
 #: As a daemon with default settings has them.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -69,7 +69,7 @@ class FakeModel:
             raises becomes the answer: a `PredictdError` as it is, others as `PredictionError`.
         version: Its version; higher is newer.
         labels: Labels that point at this version.
-        state: "ready", "loading", "failed" or "unloading".
+        state: "available" (there, and not loaded), "loading", "ready", "unloading" or "failed".
         error: Why loading it failed.
         signatures: Named signatures instead of `inputs`, `outputs` and `answer`; the first is the default one.
         batch_sizes: Allowed batch sizes in rows; empty where rows are not merged.

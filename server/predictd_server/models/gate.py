@@ -131,11 +131,11 @@ def _fitted_samples(
 
 def _compare(path: Path, signature: ServedSignature, samples: _Samples, tolerance: float, *, is_batched: bool) -> None:
     sizes = signature.sizes
-    way = "one request" if not sizes else f"batches of up to {sizes[-1]} rows" if is_batched else "one by one"
+    way = "as one request" if not sizes else f"in batches of up to {sizes[-1]} rows" if is_batched else "one by one"
     try:
         answers = _answers(signature, samples, is_batched=is_batched)
     except PredictdError as error:
-        text = f"{path}: its inputs as {way}: {error.message}. {_ADVICE}"
+        text = f"{path}: its inputs {way}: {error.message}. {_ADVICE}"
         raise ModelLoadError(text) from error
     for tensor, expected, got in zip(signature.spec.outputs, samples.outputs, answers, strict=True):
         deviation = find_deviation(expected, got, tolerance)

@@ -110,7 +110,8 @@ def find_probe(
     """
     errors: dict[Probe | Recording, Exception] = {}
     infinite: Probed | None = None
-    for probe in (*_probes(tuple(specs)), *recordings):
+    candidates: list[Probe | Recording] = [*_probes(tuple(specs)), *recordings]
+    for probe in candidates:
         inputs = probe.inputs(rows)
         try:
             run(probe.inputs(rows, seed=OTHER_SEED))

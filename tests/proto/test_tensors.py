@@ -104,6 +104,10 @@ def test_texts() -> None:
     assert str(Tensor("x", "int8", (2, 3), b"")) == "int8[2, 3]"
     assert str(Tensor("x", "int8", (), b"")) == "int8[]"
     assert str(TensorSpec("x", "float32", (None, 3, None))) == "float32[rows, 3, length]"
+    assert str(TensorSpec("x", "uint8", (None, None, None, 3))) == "uint8[rows, a, b, 3]"
+    assert TensorSpec("x", "float32", (4, None)).axes == ("4", "length")
+    assert len(set(TensorSpec("x", "float32", (None,) * 32).axes)) == 32
+    assert str(TensorSpec("x", "int64", ())) == "int64[]"
     assert str(TensorSpec("x", STRING, ())) == "string[]"
 
 

@@ -95,5 +95,6 @@ def _resolution(dtype: np.dtype[Any]) -> float:
     if dtype.kind == "V":
         import ml_dtypes
 
-        return float(ml_dtypes.finfo(dtype).eps)
+        finfo: Any = ml_dtypes.finfo
+        return float(finfo(dtype).eps)
     return float(np.finfo(dtype).eps)

@@ -171,7 +171,8 @@ def _values(random: np.random.Generator, dtype: str, shape: tuple[int, ...], fil
 def _strings(random: np.random.Generator, shape: tuple[int, ...], fill: Fill) -> NDArray[Any]:
     if fill is Fill.WIDE:
         return np.asarray(_WORDS[random.integers(0, len(_WORDS), shape)], dtype=object)
-    return np.full(shape, {Fill.NARROW: b"0", Fill.ZEROS: b"", Fill.ONES: b"1", Fill.IMAGES: _PIXEL}[fill], dtype=object)
+    texts = {Fill.NARROW: b"0", Fill.ZEROS: b"", Fill.ONES: b"1", Fill.IMAGES: _PIXEL}
+    return np.full(shape, texts[fill], dtype=object)
 
 
 def _numpy_dtype(dtype: str) -> np.dtype[Any]:

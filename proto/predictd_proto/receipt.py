@@ -67,6 +67,8 @@ class Receipt:
         batch = _rows(self.batch_rows) + (f" + {self.padding_rows} padding" if self.padding_rows else "")
         if self.batches > 1:
             batch = f"{self.batches} batches, the last of {batch}"
+        elif self.closed_by == "cache":
+            batch = "no batch: the answer was kept"
         elif self.batches:
             batch = f"a batch of {batch}"
         else:

@@ -54,16 +54,22 @@ class Admission:
         return model
 
     def admit(self, model: ModelQueue, rows: int, byte_count: int) -> None:
-        """Count a request in.
+        """Count a request in; of one that needs no run, `rows` is 0.
 
         Raises:
             OverloadedError: A bound would be passed; carries `retry_after_ms`.
         """
-        if model.rows and model.rows + rows > model.max_rows:
+        if rows and model.rows and model.rows + rows > model.max_rows:
             raise self._too_many_rows(model, rows)
         if self.requests and self.bytes + byte_count > self._max_bytes:
             raise self._too_many_bytes(model, byte_count)
         self.requests += 1
+        self.rows += rows
+        model.rows += rows
+        self.bytes += byte_count
+
+    def restart(self, model: ModelQueue, rows: int, byte_count: int) -> None:
+        """Count rows in that wait after all, of a request that was admitted; it now holds so many bytes more."""
         self.rows += rows
         model.rows += rows
         self.bytes += byte_count

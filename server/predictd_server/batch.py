@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Why a batch left.
 IDLE, GATHERED, FULL, SHARED, WINDOW, DRAIN = "idle", "gathered", "full", "shared", "window", "drain"
 
+#: What stands in its place where a request had no batch of its own.
+CACHE, JOINED = "cache", "joined"
+
 
 @dataclass(slots=True, eq=False)
 class Batch:

@@ -20,17 +20,27 @@ from predictd_proto.errors import (
 )
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
-from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, Message, PredictRequest
-from predictd_proto.request_template import RequestTemplates
-from predictd_proto.tensors import Buffer, Tensor
+from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, PredictRequest
+from predictd_proto.tensors import Buffer
 from predictd_server.admission import Admission
 from predictd_server.batch import Batch, Run
 from predictd_server.counters import Counters
 from predictd_server.greeting import Greeting
 from predictd_server.lanes import Lanes
 from predictd_server.models.registry import Registry
+from predictd_server.open_requests import OpenRequests
 from predictd_server.pending import Part, Pending
-from predictd_server.replies import empty_response, response_frames, split_run
+from predictd_server.replies import (
+    empty_response,
+    joined_outputs,
+    joined_response,
+    kept_response,
+    response_frames,
+    split_run,
+)
+from predictd_server.request_reader import RequestReader, misplaced
+from predictd_server.response_cache import Key, key_of
+from predictd_server.shared_answers import SharedAnswers
 from predictd_server.whole_replies import whole_replies
 
 Reply = tuple[bytes, list[Buffer]]
@@ -52,6 +62,7 @@ class Core:
         max_timeout_s: Longest a request may wait, also when its caller would wait longer.
 
     Attributes:
+        shared: Answers that are kept, and requests that share one.
         replies: What to send; the pump takes them out.
         is_draining: Whether new work is refused.
     """
@@ -70,14 +81,14 @@ class Core:
         self._registry = registry
         self._greeting = greeting
         self._limits = limits
-        self._max_timeout_s = max_timeout_s
         self._lanes = lanes
-        self._open: dict[bytes, dict[int, Pending]] = {}
-        self._templates = RequestTemplates()
+        self._open = OpenRequests()
+        self._reader = RequestReader(registry, max_timeout_s)
         self._generation = registry.generation
         self._swept_s = 0.0
         self.counters = counters
         self.admission = admission
+        self.shared = SharedAnswers(registry, self._open, admission, lanes, counters)
         self.replies: list[Reply] = []
         self.is_draining = False
 
@@ -91,7 +102,10 @@ class Core:
             frames: The message, without routing id; kept until the request is answered.
             now: The time (monotonic).
         """
-        if len(frames) == 1 and self._receive_known(peer, frames[0], now):
+        known = self._reader.read_known(peer, frames[0], now) if len(frames) == 1 else None
+        if known is not None:
+            self.counters.requests_total += 1
+            self._admit(known)
             return
         try:
             message = decode(frames, self._limits)
@@ -107,42 +121,14 @@ class Core:
             self._answer_hello(peer, message)
         else:
             self.counters.requests_malformed_total += 1
-            self._answer_error(peer, getattr(message, "id", None), _misplaced(message))
-
-    def _receive_known(self, peer: bytes, frame: Buffer, now: float) -> bool:
-        """Take a request in by what is known of its kind; return whether it could be."""
-        found = self._templates.recognise(frame) if type(frame) is bytes else None
-        if found is None:
-            return False
-        known, request_id, timeout_ms, data = found
-        if known.resolved is None or known.resolved[0] != self._registry.generation:
-            return False
-        _, signature, rows = known.resolved
-        first = known.request.tensors[0]
-        tensor = Tensor(first.name, first.dtype, first.shape, data)
-        self.counters.requests_total += 1
-        deadline_s = now + min(self._max_timeout_s, timeout_ms / 1000)
-        self._admit(Pending(peer, request_id, signature, (tensor,), rows, len(data), now, deadline_s))
-        return True
+            self._answer_error(peer, getattr(message, "id", None), misplaced(message))
 
     def _receive_predict(self, peer: bytes, message: PredictRequest, frames: Sequence[Buffer], now: float) -> None:
         self.counters.requests_total += 1
         try:
-            generation = self._registry.generation
-            signature = self._registry.find(message.model, message.version, message.signature)
-            tensors, rows = signature.check(message.tensors)
+            self._enqueue(self._reader.read(peer, message, frames, now))
         except PredictdError as error:
             self._refuse(peer, message.id, error)
-            return
-        if len(frames) == 1 and rows and type(frames[0]) is bytes:
-            known = self._templates.remember(frames[0], message)
-            if known is not None:
-                known.resolved = (generation, signature, rows)
-        timeout_s = self._max_timeout_s
-        if message.timeout_ms is not None:
-            timeout_s = min(timeout_s, message.timeout_ms / 1000)
-        byte_count = sum([len(tensor.data) for tensor in tensors])
-        self._admit(Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s))
 
     def _admit(self, request: Pending) -> None:
         try:
@@ -161,8 +147,7 @@ class Core:
         if self.is_draining:
             text = "the server is shutting down and takes no more work; try again when it is back"
             raise ServerDrainingError(text)
-        mine = self._open.get(request.peer)
-        if mine is not None and request.id in mine:
+        if self._open.has(request.peer, request.id):
             text = f"request id {request.id} is already in use on this connection; give each request one of its own"
             raise RemoteProtocolError(text)
         if not request.rows:
@@ -170,6 +155,9 @@ class Core:
             self.counters.requests_ok_total += 1
             return
         signature = request.signature
+        key = key_of(request) if signature.is_cached else None
+        if key is not None and self._answer_shared(key, request):
+            return
         model = self.admission.models.get(signature.model) or self.admission.model(signature)
         try:
             self.admission.admit(model, request.rows, request.byte_count)
@@ -178,16 +166,28 @@ class Core:
             if not self._sweep(request.arrived_s):
                 raise
             self.admission.admit(model, request.rows, request.byte_count)
-        # Looked up again: the sweep may have ended the last of them.
-        self._open.setdefault(request.peer, {})[request.id] = request
-        signature.open_requests += 1
+        if key is not None:
+            self.shared.begin(key, request)
+        self._open.add(request)
         self._lanes.add(request)
 
+    def _answer_shared(self, key: Key, request: Pending) -> bool:
+        """Answer a request that was asked before, or let it wait for one that is under way; return whether either."""
+        outputs = self.shared.find(key, request)
+        if outputs is not None:
+            self.replies.append((request.peer, kept_response(request, outputs, self.admission.rows)))
+            self.counters.requests_ok_total += 1
+            return True
+        if self.shared.join(key, request):
+            self._open.add(request)
+            return True
+        return False
+
     def _cancel(self, peer: bytes, request_id: int) -> None:
-        request = self._open.get(peer, {}).get(request_id)
+        request = self._open.find(peer, request_id)
         if request is not None:
             self.counters.requests_cancelled_total += 1
-            self._close(request)
+            self._drop(request)
 
     def forget(self, peer: bytes) -> int:
         """Release what a vanished client has in the queue; return how many requests that were.
@@ -197,17 +197,22 @@ class Core:
         Args:
             peer: Routing id of a socket that is no more, and that no other socket will be given.
         """
-        queued = [request for request in self._open.get(peer, {}).values() if request.next_row < request.rows]
-        self.counters.requests_released_total += len(queued)
-        for request in queued:
-            self._close(request)
-        return len(queued)
+        count = 0
+        for request_id in self._open.ids(peer):
+            # Found by its id again: work that was just let go of may have gone over to this one.
+            request = self._open.find(peer, request_id)
+            if request is not None and request.next_row < request.rows:
+                count += 1
+                self._drop(request)
+        self.counters.requests_released_total += count
+        return count
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
     def next_batch(self, now: float) -> Batch | None:
         """Return a batch to run now, or None. Call it only while nothing runs."""
-        self._see_models()
+        if self._generation != self._registry.generation:
+            self._see_models()
         batch = self._lanes.take_batch(now, self._expire, is_draining=self.is_draining)
         if batch is not None:
             self._start(batch, now)
@@ -218,8 +223,9 @@ class Core:
         if self._generation == self._registry.generation:
             return
         self._generation = self._registry.generation
-        self._templates = RequestTemplates()
+        self._reader.forget()
         self._lanes.outdate()
+        self.shared.drop_unserved()
 
     def next_wakeup(self) -> float | None:
         """Return when `next_batch` may have something though nothing arrives (monotonic); None for never."""
@@ -239,8 +245,10 @@ class Core:
         self._swept_s = now
         before = self.counters.requests_expired_total
         for request in self._lanes.waiting():
-            if request.deadline_s <= now:
+            while request.deadline_s <= now and not request.is_over:
                 self._expire(now, request)
+        for follower in self.shared.overdue(now):
+            self._expire(now, follower)
         return self.counters.requests_expired_total > before
 
     def _expire(self, now: float, request: Pending) -> None:
@@ -251,7 +259,7 @@ class Core:
             "Give it more time (timeout_ms), or ask for less at once"
         )
         self._answer_error(request.peer, request.id, ExpiredInQueueError(text))
-        self._close(request)
+        self._drop(request)
 
     def _start(self, batch: Batch, now: float) -> None:
         batch.signature.open_requests += 1
@@ -261,6 +269,9 @@ class Core:
         self.counters.batches_total += 1
         self.counters.rows_total += batch.rows
         self.counters.padding_rows_total += batch.size - batch.rows
+        if batch.signature.is_cached:
+            for follower in [late for part in batch.parts for late in self.shared.overdue(now, part.request)]:
+                self._expire(now, follower)
         for part in batch.parts:
             request = part.request
             # All that was not a run was waiting, between the batches of a request that was cut too.
@@ -284,10 +295,12 @@ class Core:
 
     def _fail(self, parts: Sequence[Part], error: PredictdError) -> None:
         for part in parts:
-            if not part.request.is_over:
+            if part.request.is_over:
+                continue
+            for request in (*self.shared.fail(part.request), part.request):
                 self.counters.requests_failed_total += 1
-                self._answer_error(part.request.peer, part.request.id, error)
-                self._close(part.request)
+                self._answer_error(request.peer, request.id, error)
+                self._close(request)
 
     def _reply(self, batch: Batch, run: Run) -> None:
         try:
@@ -309,6 +322,9 @@ class Core:
         except PredictdError as error:
             self._fail([part for part in run.parts if part.request is request], error)
             return
+        if request.flight is not None:
+            for follower in self.shared.settle(request, joined_outputs(request)):
+                self._answer(follower, joined_response(follower, request, batch, run, self.admission.rows))
         self._answer(request, frames)
 
     def _answer(self, request: Pending, frames: list[Buffer]) -> None:
@@ -330,7 +346,7 @@ class Core:
 
     def abandon(self, error: PredictdError) -> None:
         """Answer everything that was admitted and has no answer yet with an error."""
-        for request in [request for mine in self._open.values() for request in mine.values()]:
+        for request in list(self._open):
             self._answer_error(request.peer, request.id, error)
             self._close(request)
 
@@ -342,7 +358,7 @@ class Core:
     @property
     def open_requests(self) -> int:
         """Admitted requests without an answer."""
-        return sum(map(len, self._open.values()))
+        return len(self._open)
 
     @property
     def waiting_requests(self) -> int:
@@ -353,13 +369,16 @@ class Core:
         """Return when the request that has waited longest arrived (monotonic); None when none waits. Any thread."""
         return self._lanes.oldest_arrival()
 
+    def _drop(self, request: Pending) -> None:
+        """Close a request that its caller wants no more; another that waits for the same may take its work over."""
+        if request.flight is None or not self.shared.hand_over(request):
+            self._close(request)
+
     def _close(self, request: Pending) -> None:
         request.is_over = True
-        mine = self._open[request.peer]
-        del mine[request.id]
-        if not mine:
-            del self._open[request.peer]
-        request.signature.open_requests -= 1
+        self._open.remove(request)
+        if request.flight is not None:
+            self.shared.leave(request)
         self.admission.finish(request.byte_count)
         lane = request.lane
         if lane is not None:
@@ -378,11 +397,3 @@ class Core:
 def _fault() -> InternalServerError:
     text = "a fault in the server; its log has the details. Report it with them, and restart the server if it stays"
     return InternalServerError(text)
-
-
-def _misplaced(message: Message) -> RemoteProtocolError:
-    text = (
-        f"a {type(message).__name__} does not belong on the data socket; "
-        "status and metadata are asked for on the control socket"
-    )
-    return RemoteProtocolError(text)

@@ -11,6 +11,9 @@ class Counters:
 
     __slots__ = (
         "batches_total",
+        "cache_hits_total",
+        "cache_joined_total",
+        "cache_misses_total",
         "padding_rows_total",
         "replies_lost_total",
         "requests_cancelled_total",
@@ -31,6 +34,9 @@ class Counters:
 
     def __init__(self) -> None:
         self.batches_total = 0
+        self.cache_hits_total = 0
+        self.cache_joined_total = 0
+        self.cache_misses_total = 0
         self.padding_rows_total = 0
         self.replies_lost_total = 0
         self.requests_cancelled_total = 0

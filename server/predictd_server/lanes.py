@@ -89,22 +89,20 @@ class Lanes:
 
     def _enter(self, lane: Lane) -> None:
         """Let an empty lane take part."""
-        model = lane.model
-        waiting = self._waiting
-        if lane not in waiting:
-            if not model.waiting_lanes:
-                if not waiting:
-                    self._models.forgive()
+        if lane not in self._waiting:
+            model = lane.model
+            self._waiting[lane] = None
+            if not model.lanes.waiting:
                 self._models.enter(model.share)
-                model.lanes.forgive()
-            waiting[lane] = None
-            model.waiting_lanes += 1
-        model.lanes.enter(lane.share)
+            model.lanes.enter(lane.share)
 
     def _leave(self, lane: Lane) -> None:
         """Let a lane that became empty go; keep it for the next request of its kind if there are not too many."""
         del self._waiting[lane]
-        lane.model.waiting_lanes -= 1
+        model = lane.model
+        model.lanes.leave()
+        if not model.lanes.waiting:
+            self._models.leave()
         if lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES:
             del self._lanes[lane.key]
 
@@ -116,7 +114,10 @@ class Lanes:
             expire: Called with the time and a request whose time is up; it must release it.
             is_draining: Whether the server shuts down: then no window holds anything back.
         """
-        while (lane := self._next(now, is_draining=is_draining)) is not None:
+        while self._waiting:
+            lane = self._next(now, is_draining=is_draining)
+            if lane is None:
+                break
             model = lane.model
             self._models.choose(model.share)
             model.lanes.choose(lane.share)
@@ -138,8 +139,6 @@ class Lanes:
     def _next(self, now: float, *, is_draining: bool) -> Lane | None:
         """Return the lane whose batch may leave and whose turn it is."""
         first: Lane | None = None
-        if not self._waiting:
-            return None
         for lane in list(self._waiting):
             if not lane.queue:
                 self._leave(lane)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from predictd_server.lane import Lane
     from predictd_server.lengths import Cut
     from predictd_server.served import ServedSignature
+    from predictd_server.single_flight import Flight
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,7 @@ class Pending:
         next_row: Rows below this one have been given to batches.
         finished_rows: Rows whose outputs have arrived.
         cuts: What is cut off its outputs, since it was added to its inputs; None where nothing is.
+        flight: Those that ask the same as it, where they share an answer.
         lane: Where it waits; None before it was admitted.
         is_over: Answered, cancelled or expired: whatever still comes is dropped.
         outputs: Per part, in order, one tensor per output.
@@ -57,6 +59,7 @@ class Pending:
     outputs: list[list[Tensor]] = field(default_factory=list)
     lane: Lane | None = None
     cuts: tuple[tuple[Cut, ...], ...] | None = None
+    flight: Flight | None = None
     _offsets: list[list[int]] | None = None
 
     @property

@@ -12,7 +12,7 @@ from predictd_proto.frames import encode
 from predictd_proto.messages import PredictResponse, Receipt
 from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.assembly import OutputRows, without_padding
-from predictd_server.batch import Batch, Run
+from predictd_server.batch import CACHE, JOINED, Batch, Run
 from predictd_server.pending import Pending
 
 
@@ -68,21 +68,49 @@ def response_frames(request: Pending, batch: Batch, run: Run, queued_rows: int) 
     Raises:
         PredictionError: Its parts' outputs do not join to one array.
     """
+    outputs = joined_outputs(request)
+    receipt = _receipt(request, batch.closed_by, run, request.queue_s, queued_rows)
+    return encode(PredictResponse(id=request.id, tensors=tuple(outputs), receipt=receipt))
+
+
+def joined_response(follower: Pending, leader: Pending, batch: Batch, run: Run, queued_rows: int) -> list[Buffer]:
+    """Return the reply to a request that waited for the answer of another one, which has it now.
+
+    Args:
+        follower: The one that waited.
+        leader: The one that ran.
+        batch: The (last) batch that the leader was in.
+        run: The run of that batch that it was in.
+        queued_rows: Rows that wait now.
+    """
+    queue_s = min(leader.queue_s, batch.closed_s - follower.arrived_s)
+    receipt = _receipt(leader, JOINED, run, queue_s, queued_rows)
+    return encode(PredictResponse(id=follower.id, tensors=tuple(joined_outputs(leader)), receipt=receipt))
+
+
+def kept_response(request: Pending, outputs: tuple[Tensor, ...], queued_rows: int) -> list[Buffer]:
+    """Return the reply to a request whose answer was kept from an earlier one."""
+    signature = request.signature
     receipt = Receipt(
+        model=signature.model, version=signature.version, batches=0, closed_by=CACHE, queued_rows=queued_rows
+    )
+    return encode(PredictResponse(id=request.id, tensors=outputs, receipt=receipt))
+
+
+def _receipt(request: Pending, closed_by: str, run: Run, queue_s: float, queued_rows: int) -> Receipt:
+    return Receipt(
         model=request.signature.model,
         version=request.signature.version,
-        queue_ms=_ms(max(request.queue_s, 0.0)),
+        queue_ms=_ms(max(queue_s, 0.0)),
         assemble_ms=_ms(request.assemble_s),
         execute_ms=_ms(request.execute_s),
         split_ms=_ms(request.split_s),
         batch_rows=run.rows,
         padding_rows=run.size - run.rows,
         batches=request.batches,
-        closed_by=batch.closed_by,
+        closed_by=closed_by,
         queued_rows=queued_rows,
     )
-    tensors = request.outputs[0] if len(request.outputs) == 1 else _joined(request)
-    return encode(PredictResponse(id=request.id, tensors=tuple(tensors), receipt=receipt))
 
 
 def empty_response(request: Pending) -> list[Buffer]:
@@ -100,6 +128,17 @@ def empty_response(request: Pending) -> list[Buffer]:
         tensors.append(Tensor(spec.name, spec.dtype, (0, *shape), b""))
     receipt = Receipt(model=request.signature.model, version=request.signature.version, batches=0)
     return encode(PredictResponse(id=request.id, tensors=tuple(tensors), receipt=receipt))
+
+
+def joined_outputs(request: Pending) -> list[Tensor]:
+    """Return a finished request's outputs, each in one piece.
+
+    Raises:
+        PredictionError: Its parts' outputs do not join to one array.
+    """
+    if len(request.outputs) != 1:
+        request.outputs = [_joined(request)]
+    return request.outputs[0]
 
 
 def _joined(request: Pending) -> list[Tensor]:

@@ -54,6 +54,7 @@ class ServedSignature:
             outlives a cancel). Written by the pump, read by any thread. Once the core's `seen_generation` is past the
             change that took it out of the registry, it never rises again: at 0 nobody needs its graph.
         costs_s: Mean seconds of a run, by batch size.
+        is_cached: Its answers are kept, and requests that ask the same share one.
         lengths: What becomes of rows that differ in shape; None where they can't.
         has_string_inputs: Rows of its inputs differ in bytes.
         has_fixed_outputs: A row of an output has the same number of bytes in all replies to rows of one shape.
@@ -74,6 +75,7 @@ class ServedSignature:
     costs_s: dict[int, float] = field(default_factory=dict)
     surprise_s: float = 0.0
     input_names: tuple[str, ...] = field(init=False)
+    is_cached: bool = field(init=False)
     lengths: LengthPolicy | None = field(init=False)
     has_string_inputs: bool = field(init=False)
     has_fixed_outputs: bool = field(init=False)
@@ -88,6 +90,7 @@ class ServedSignature:
         outputs = self.spec.outputs
         self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in outputs)
         self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
+        self.is_cached = self.settings.cache_bytes > 0 and self.is_repeatable
         self.lengths = length_policy(str(self), self.spec, self.settings, self.axes)
 
     @property

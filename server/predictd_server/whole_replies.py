@@ -26,7 +26,8 @@ def whole_replies(run: Run, batch: Batch, queued_rows: int) -> list[tuple[Pendin
         queued_rows: Rows that wait now.
     """
     signature = run.parts[0].request.signature
-    if not signature.has_fixed_outputs or run.outputs is None:
+    # An answer that is to be kept or shared is needed by itself.
+    if not signature.has_fixed_outputs or run.outputs is None or signature.is_cached:
         return None
     started = perf_counter()
     most_rows = 0

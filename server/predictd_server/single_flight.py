@@ -1,0 +1,87 @@
+"""Single flight: of requests that ask the same at the same time one runs, and the others wait for its answer.
+
+Owns who waits for whom. What a request is answered, and what becomes of the others when the one that runs fails, is
+the core's. Pure; pump thread only.
+
+A request that runs for others is its flight's leader. When its caller goes away, the work stays where it is, in its
+place in the queue or in the middle of a run, and another caller takes it over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from predictd_server.pending import Pending
+from predictd_server.response_cache import Key
+
+#: What a request that waits for another's answer takes of the bound on bytes: it shares the other's inputs.
+FOLLOWER_BYTES = 1024
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """Requests that ask the same.
+
+    Attributes:
+        key: What they ask.
+        leader: The one that waits for a batch, or runs.
+        followers: Those that wait for its answer, in order of arrival.
+        has_failed: A leader failed; its successor's failure is everyone's.
+    """
+
+    key: Key
+    leader: Pending
+    followers: dict[Pending, None] = field(default_factory=dict)
+    has_failed: bool = False
+
+
+class Flights:
+    """All flights."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Key, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def begin(self, key: Key, leader: Pending) -> None:
+        """Let a request run, for those too that will ask the same until it is answered."""
+        leader.flight = self._flights[key] = Flight(key, leader)
+
+    def find(self, key: Key) -> Flight | None:
+        """Return the flight that a request may join."""
+        return self._flights.get(key)
+
+    def join(self, flight: Flight, request: Pending) -> None:
+        """Let a request wait for another's answer; it needs no inputs of its own."""
+        request.tensors = flight.leader.tensors
+        request.byte_count = FOLLOWER_BYTES
+        request.flight = flight
+        flight.followers[request] = None
+
+    def leave(self, request: Pending) -> None:
+        """Take out a request that is over; with its leader a flight ends, and nobody may wait for it any more."""
+        flight = request.flight
+        if flight is None:
+            return
+        if flight.leader is request:
+            self._flights.pop(flight.key, None)
+        else:
+            flight.followers.pop(request, None)
+
+    def overdue(self, now: float) -> list[Pending]:
+        """Return the followers whose time was up before the run that they wait for began."""
+        return [
+            follower
+            for flight in self._flights.values()
+            if not flight.leader.batches
+            for follower in flight.followers
+            if follower.deadline_s <= now
+        ]
+
+
+def first_follower(flight: Flight) -> Pending:
+    """Take out the follower that has waited longest."""
+    follower = next(iter(flight.followers))
+    del flight.followers[follower]
+    return follower

@@ -21,12 +21,19 @@ BIN := $(VENV)/bin
 # where no NVIDIA device is; wheels without it exist for Linux on x86-64.
 NVIDIA := $(shell test -e /dev/nvidia0 || nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 SERVER_EXTRA ?= $(if $(NVIDIA),server,$(if $(filter Linux-x86_64,$(shell uname -s -m | tr ' ' -)),server-cpu,server))
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+PIP_INSTALL := -m pip install -qq --disable-pip-version-check --no-input
+PIP := $(BIN)/python $(PIP_INSTALL)
 # A .venv that somebody else made may hold one without dependency groups.
 PIP_WITH_GROUPS := pip>=25.1
 # Stamps: the demo needs less than development does, and a person waits for it.
 RUN_READY := $(VENV)/.ready-run-$(SERVER_EXTRA)
 DEV_READY := $(VENV)/.ready-dev-$(SERVER_EXTRA)
+
+# JAX and PyTorch, which nothing else here needs. Of PyTorch's builds, those with CUDA are the default where no others are
+# offered: name another one with TORCH.
+BACKENDS := .venvs/backends
+BACKENDS_READY := $(BACKENDS)/.ready
+TORCH ?= torch==2.13.0
 
 # The markers of tests that start processes.
 PROCESSES := integration or redis or slow or tensorflow
@@ -75,6 +82,10 @@ test-integration: $(DEV_READY) ## The tests with real processes: daemon, Redis, 
 .PHONY: test-pythons
 test-pythons: $(DEV_READY) ## The proto and client tests on each of Python 3.10 to 3.13 that is here
 	@$(BIN)/python scripts/test_pythons.py $(ARGS)
+
+.PHONY: test-backends
+test-backends: $(BACKENDS_READY) ## Keras on JAX and on PyTorch, in an environment of their own without TensorFlow
+	@$(BACKENDS)/bin/python -m pytest tests/backends $(ARGS)
 
 .PHONY: coverage
 coverage: $(DEV_READY) ## Every test with branch coverage, subprocesses included
@@ -156,3 +167,12 @@ $(DEV_READY): pyproject.toml | $(BIN)/python
 	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group dev
 	@$(PIP) --no-deps "tf_keras==$$($(BIN)/python scripts/tensorflow_minor.py).*"
 	@touch $@ $(RUN_READY)
+
+$(BACKENDS)/bin/python:
+	@scripts/create_venv.sh $(BACKENDS) $(PYTHON)
+
+$(BACKENDS_READY): pyproject.toml | $(BACKENDS)/bin/python
+	@echo '==> installing predictd[jax,torch] ($(TORCH)) into $(BACKENDS): once, some minutes'
+	@$(BACKENDS)/bin/python $(PIP_INSTALL) '$(PIP_WITH_GROUPS)'
+	@$(BACKENDS)/bin/python $(PIP_INSTALL) '$(TORCH)' --editable '.[jax,torch]' --group test-client
+	@touch $@

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -36,7 +36,7 @@ class Runner(Protocol):
     """Runs one signature's graph.
 
     Attributes:
-        kind: How it runs: "session", "session-v1" or "concrete-function".
+        kind: How it runs: "session", "session-v1", "concrete-function", "jax-jit", "torch-eager".
     """
 
     kind: str
@@ -57,6 +57,17 @@ class Runner(Protocol):
     def close(self) -> None:
         """Release the graph's memory. Not while a run is on; closing twice is fine."""
         ...
+
+
+@runtime_checkable
+class CompilingRunner(Protocol):
+    """A runner that compiles a program for each shape of its inputs, the warm-up's and those that it meets later.
+
+    Attributes:
+        traces: How many it has compiled.
+    """
+
+    traces: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,11 @@ class LoadedModel:
     weight_bytes: int | None = None
     notes: tuple[str, ...] = ()
     traces: int = 0
+
+    def traced(self) -> int:
+        """Return how many graphs and programs were made for it until now."""
+        runners = [signature.runner for signature in self.signatures.values()]
+        return self.traces + sum(runner.traces for runner in runners if isinstance(runner, CompilingRunner))
 
     def close(self) -> None:
         """Release every signature's graph. Not while a run is on; closing twice is fine."""

@@ -19,7 +19,7 @@ from tests.house.checkout import CHECKOUT, PACKAGES
 
 # Everything that a Celery child pays for. To add a name is a decision, not a convenience.
 THIN_CLIENT = {"click", "msgpack", "numpy", "pyzmq"}
-EXTRAS = {"all", "celery", "server", "server-cpu"}
+EXTRAS = {"all", "celery", "jax", "keras2", "server", "server-cpu", "torch"}
 # Releases whose model loader runs or reads what it should not, and the patched ones beside them.
 UNSAFE_KERAS = ["3.11.3", "3.12.0", "3.12.3", "3.13.2", "3.14.1", "3.15.0"]
 SAFE_KERAS = ["3.12.4", "3.15.1"]
@@ -89,7 +89,7 @@ def test_the_extras_are_the_documented_ones(metadata: Message) -> None:
     assert set(metadata.get_all("Provides-Extra", [])) == EXTRAS
 
 
-@pytest.mark.parametrize("extra", ["server", "server-cpu"])
+@pytest.mark.parametrize("extra", ["server", "server-cpu", "jax", "torch"])
 def test_the_server_never_installs_a_keras_with_a_known_hole(metadata: Message, extra: str) -> None:
     keras = requirements(metadata, extra)["keras"].specifier
     assert [release for release in UNSAFE_KERAS if keras.contains(release)] == []

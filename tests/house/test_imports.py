@@ -23,6 +23,10 @@ VIOLATIONS = [
     ("client-without-server", "predictd_celery.planted", "predictd_server"),
     ("tensorflow", "predictd_server.planted", "tensorflow"),
     ("tensorflow", "predictd.planted", "keras"),
+    ("backends", "predictd_server.planted", "jax"),
+    ("backends", "predictd_server.tensorflow.planted", "torch"),
+    ("backends-without-tensorflow", "predictd_server.keras_backends.planted", "predictd_server.tensorflow.loading"),
+    ("backends-without-tensorflow", "predictd_server.trials.planted", "predictd_server.tensorflow.loading"),
     ("zmq", "predictd_server.planted", "zmq"),
     ("zmq", "predictd.planted", "zmq.asyncio"),
     ("zmq", "predictd.testing.planted", "zmq"),
@@ -39,6 +43,8 @@ VIOLATIONS = [
 ALLOWED = [
     ("tensorflow", "predictd_server.tensorflow.planted", "tensorflow"),
     ("tensorflow", "predictd_server.tensorflow.planted", "keras.saving"),
+    ("tensorflow", "predictd_server.keras_backends.planted", "keras"),
+    ("backends", "predictd_server.keras_backends.planted", "torch"),
     ("celery", "predictd_celery.planted", "celery"),
 ]
 

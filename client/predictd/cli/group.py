@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "predictd.commands"
 
-#: Commands of our other packages: what they are, the extra that brings what they need, and what that is.
-KNOWN_EXTRAS = {name: ("the server", "server", "tensorflow") for name in ("inspect", "serve")}
+#: Commands of our other packages: what they are, the extra that brings what they need, and one of which that is.
+KNOWN_EXTRAS = {name: ("the server", "server", ("tensorflow", "jax", "torch")) for name in ("inspect", "serve")}
 
 _MISSING_EXIT_CODE = 2
 
@@ -36,7 +36,7 @@ class CommandGroup(click.Group):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        if cmd_name in KNOWN_EXTRAS and importlib.util.find_spec(KNOWN_EXTRAS[cmd_name][2]) is None:
+        if cmd_name in KNOWN_EXTRAS and not any(map(importlib.util.find_spec, KNOWN_EXTRAS[cmd_name][2])):
             return _missing(cmd_name)
         entry_point = _entry_points().get(cmd_name)
         if entry_point is None:
@@ -66,7 +66,7 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 def _missing(name: str, reason: str = "") -> click.Command:
-    what, extra, _ = KNOWN_EXTRAS.get(name, ("another package", "all", ""))
+    what, extra, _ = KNOWN_EXTRAS.get(name, ("another package", "all", ()))
     text = f"predictd {name} needs {what}: pip install 'predictd[{extra}]'" + (f" ({reason})" if reason else "")
 
     def say() -> None:

@@ -60,6 +60,7 @@ class JaxRunner:
         self._variables = list(model.variables)
         self._values = [variable.value for variable in self._variables]
         self._written: tuple[int, ...] = ()
+        self._drops_state = False
         self._programs: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._lock = threading.Lock()
         self._loader = threading.get_ident()
@@ -79,6 +80,18 @@ class JaxRunner:
         else:
             answers, _ = program(self._values, arrays)
         return [np.asarray(answer) for answer in answers]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know; see `KerasRunner.notes`."""
+        notes = []
+        if self._drops_state:
+            notes.append(
+                "it keeps a state between calls, which Keras on JAX forgets: each run begins with the saved one"
+            )
+        if any(short is not None for short in self._shorts):
+            notes.append("its inputs of 64 bits are computed with 32, JAX's default: JAX_ENABLE_X64=1 changes that")
+        return tuple(notes)
 
     def writes(self, inputs: Arrays) -> tuple[str, ...]:
         """Return the paths of the variables that a run changes; see `KerasRunner.writes`."""
@@ -129,6 +142,7 @@ class JaxRunner:
             tree = self._model(rebuild(self._input_tree, iter(tensors)), training=False)
         after = [scope.get_current_value(variable) for variable in self._variables]
         # Nothing was computed yet: a variable that was not assigned to has the very object that was put in.
+        self._drops_state = len(scope.state_mapping) > len(self._variables)
         written = [index for index, value in enumerate(after) if value is not None and value is not values[index]]
         self.answer_tree = rebuild(tree, count())
         self._written = tuple(written)

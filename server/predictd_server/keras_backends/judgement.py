@@ -30,6 +30,7 @@ _PROBE_BYTES = 16 << 20
 _HALVES = {"float16", "bfloat16"}
 #: What Keras calls the variable that holds the state of random numbers.
 _SEED_STATE = "seed_generator_state"
+_RANDOM = "it gives random answers"
 _RECORD = "record inputs that it takes in warmup.npz beside it"
 
 
@@ -89,25 +90,31 @@ def _judged(
     tolerance: Tolerance,
 ) -> Judged:
     few = probe.inputs(_FEW_ROWS)
-    writes = [path for path in runner.writes(few) if not path.endswith(_SEED_STATE)]
+    written = runner.writes(few)
+    writes = [path for path in written if not path.endswith(_SEED_STATE)]
     synthesise = probe.inputs if isinstance(probe, Probe) else None
     if not is_repeatable(runner, few, tolerance):
-        if writes:
-            text = (
-                "it answers the same input differently the second time: it keeps a state between calls "
-                f"({', '.join(writes)}), which would mix the data of all callers; save the model with stateful=False, "
-                "or pass the state in and out as tensors"
-            )
-            raise ModelLoadError(text)
-        # What is random can't be compared; that rows may be merged can't be told.
-        return Judged(LoadedSignature(spec, runner, True, synthesise, recorded), ("it gives random answers",))
-    notes = [f"it changes a state of its own ({', '.join(writes)}), and keeps it between requests"] if writes else []
+        _check_random(written, writes)
+        return Judged(LoadedSignature(spec, runner, True, synthesise, recorded), (*runner.notes, _RANDOM))
+    notes = list(runner.notes)
+    if writes:
+        notes.append(f"it changes a state of its own ({', '.join(writes)}), and keeps it between requests")
     are_independent = are_rows_independent(runner, probe, tolerance)
     if not are_independent:
         notes.append("it has no answer per row that is free of the rows beside it: never merge requests")
-    return Judged(
-        LoadedSignature(spec, runner, are_independent, synthesise, recorded, is_repeatable=not writes), tuple(notes)
-    )
+    return Judged(LoadedSignature(spec, runner, are_independent, synthesise, recorded), tuple(notes))
+
+
+def _check_random(written: Sequence[str], writes: Sequence[str]) -> None:
+    """Refuse a model whose answers differ from run to run for another reason than Keras' random numbers."""
+    if writes or not written:
+        where = f" ({', '.join(writes)})" if writes else ""
+        text = (
+            f"it answers the same input differently the second time: it keeps a state between calls{where}, which "
+            "would mix the data of all callers; save the model with stateful=False, or pass the state in and "
+            "out as tensors; random numbers are drawn with a keras.random.SeedGenerator"
+        )
+        raise ModelLoadError(text)
 
 
 def _unprobed(

@@ -55,7 +55,7 @@ def read_model(file: ModelFile, settings: ModelSettings, code: CodePolicy, backe
     if stored.config is None:
         text = "it holds weights without a model; expected what model.save() writes: model.keras"
         raise ModelLoadError(text)
-    for what in stored.lambdas():
+    for what in stored.lambdas(are_named_ones_code=False):
         code.meet_carried_code(what, "build the model without Lambda")
     if file.format is ModelFormat.HDF5:
         code.meet(

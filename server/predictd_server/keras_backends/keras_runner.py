@@ -17,11 +17,14 @@ class KerasRunner(Runner, Protocol):
 
     Attributes:
         answer_tree: How it nests its answers, its leaves numbered; None before the first run.
-        traces: How many programs were compiled for it.
     """
 
     answer_tree: Any
-    traces: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know about this way of running; complete after the first run."""
+        ...
 
     def writes(self, inputs: Arrays) -> tuple[str, ...]:
         """Return the paths of the variables that a run changes; it runs the model once.

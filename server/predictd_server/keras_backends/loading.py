@@ -59,7 +59,6 @@ def load_model(file: ModelFile, settings: ModelSettings, ladder: Sequence[int], 
         source=str(file.path),
         weight_bytes=sum(prod(weight.shape) * DTYPE_BYTES[str(weight.dtype)] for weight in model.weights),
         notes=(*code.notes, *judged.notes),
-        traces=runner.traces,
     )
     for note in loaded.notes:
         _log.warning("model %s: %s", file.name, note)

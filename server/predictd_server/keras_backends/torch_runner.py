@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+import keras
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,11 +28,9 @@ class TorchRunner:
 
     Attributes:
         answer_tree: How it nests its answers, its leaves numbered; None before the first run.
-        traces: How many programs were compiled: none ever.
     """
 
     kind = "torch-eager"
-    traces = 0
 
     def __init__(self, model: Any, input_tree: Any) -> None:
         self.answer_tree: Any = None
@@ -55,6 +54,11 @@ class TorchRunner:
                 self.answer_tree = rebuild(tree, count())
             return [to_array(leaf) for leaf in leaves(tree)]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know: nothing."""
+        return ()
+
     def writes(self, inputs: Arrays) -> tuple[str, ...]:
         """Return the paths of the variables that a run changes; see `KerasRunner.writes`."""
         before = self._states()
@@ -69,4 +73,10 @@ class TorchRunner:
         self._model = None
 
     def _states(self) -> dict[str, NDArray[Any]]:
-        return {variable.path: to_array(variable.value).copy() for variable in self._model.non_trainable_variables}
+        """Return what a run may change: variables, and those that a recurrent layer hides from its model's list."""
+        held = [value for layer in self._model.modules() for value in leaves(list(vars(layer).values()))]
+        hidden = [value for value in held if isinstance(value, keras.Variable) and not value.trainable]
+        return {
+            variable.path: to_array(variable.value).copy()
+            for variable in (*self._model.non_trainable_variables, *hidden)
+        }

@@ -62,7 +62,7 @@ def choose_backend(settings: Settings) -> Backend:
         origin = settings.origins.get("backend", "default")
         text = (
             f"{origin}: backend = {settings.backend!r} needs the package {package}, which isn't installed here; "
-            f"install it with: pip install 'predictd[{extra}]'"
+            f"install it with: pip install 'predictd[{extra}]'{_instead(settings.backend)}"
         )
         raise ConfigError(text)
     if settings.backend == "tensorflow":
@@ -72,3 +72,8 @@ def choose_backend(settings: Settings) -> Backend:
     from predictd_server.keras_backends.backend import KerasBackend
 
     return KerasBackend(settings.backend)
+
+
+def _instead(backend: str) -> str:
+    others = [name for name, (package, _) in _NEEDED.items() if name != backend and find_spec(package) is not None]
+    return ", or set backend = " + " or ".join(map(repr, others)) if others else ""

@@ -54,6 +54,7 @@ class ServerStatus:
         last_run_age_ms: Time since the last batch finished; None before the first.
         rss_bytes: The process's resident memory; None when unknown.
         counters: Totals since the start, by name.
+        loads: What each model makes of the server: name -> its queue, its time on the engine, its kept answers.
         settings: Effective settings: name -> [value, origin].
         runtime: The model runtime's effective settings (threads, devices, versions).
     """
@@ -75,6 +76,7 @@ class ServerStatus:
     last_run_age_ms: float | None = None
     rss_bytes: int | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
+    loads: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     runtime: Mapping[str, Any] = field(default_factory=dict)
 
@@ -92,6 +94,7 @@ class ServerStatus:
         check_mapping("counters", self.counters)
         for name, count in self.counters.items():
             check_int(f"counters, {name!r}", count, 0, _MAX_INT)
+        check_facts("loads", self.loads)
         check_facts("settings", self.settings)
         check_facts("runtime", self.runtime)
 

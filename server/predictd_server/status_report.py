@@ -68,9 +68,31 @@ class StatusReport:
             last_run_age_ms=_age_ms(last_run_s, now),
             rss_bytes=resident_bytes(),
             counters=self.core.counters.snapshot(),
+            loads=self._loads(),
             settings=self.settings.explained(),
             runtime=dict(self.runtime()),
         )
+
+    def _loads(self) -> dict[str, dict[str, Any]]:
+        caches = self.core.shared.caches
+        loads: dict[str, dict[str, Any]] = {}
+        for model in list(self.core.admission.models.values()):
+            loads[model.name] = {
+                "queued_rows": model.rows,
+                "max_queue_rows": model.max_rows,
+                "weight": model.share.weight,
+                "engine_s": round(model.ran_s, 6),
+            }
+            cache = caches.get(model.name)
+            if cache is not None:
+                loads[model.name] |= {
+                    "cache_bytes": cache.bytes,
+                    "cache_answers": len(cache),
+                    "cache_hits": cache.hits,
+                    "cache_misses": cache.misses,
+                    "cache_joined": cache.joined,
+                }
+        return loads
 
     def is_responsive(self, now: float) -> bool:
         """Whether the pump turns and no run takes much longer than such runs take."""

@@ -204,6 +204,7 @@ STATUSES = st.builds(
     last_run_age_ms=st.none() | DURATIONS,
     rss_bytes=st.none() | IDS,
     counters=st.dictionaries(TEXTS, IDS, max_size=3),
+    loads=FACTS,
     settings=FACTS,
     runtime=FACTS,
 )

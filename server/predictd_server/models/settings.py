@@ -33,12 +33,14 @@ class ModelSettings:
         labels: Versions by label.
         max_batch_size: Most rows in one run; None for the server's.
         batch_timeout_ms: Batch window in milliseconds; None for the server's.
-        max_queue_rows: Rows of this model that may wait; None for no bound of its own.
+        max_queue_rows: Rows of this model that may wait; None for the server's, which holds for each model by itself.
         weight: Its share of the engine's time against the other models', while all want it.
-        lengths: The lengths to which free axes other than the rows' are padded, ascending; empty for none.
+        lengths: The lengths that free axes other than the rows' are expected to have, ascending; empty for any.
         unseen_lengths: `PAD` (to the next of `lengths`; longer ones are refused), `SERVE` as it is, or `REJECT`.
-        pad_value: What padding is filled with (strings: the empty one).
-        cache_bytes: How much of its answers is kept for requests that come again; 0 for none.
+        pad_value: What padding is filled with (strings: the empty one). A model that doesn't mask it may answer
+            otherwise than without padding: that is the operator's choice.
+        cache_bytes: How much of its answers is kept for requests that come again, and whether those that ask the same
+            at once share one run; 0 for neither.
         signature: The signature that a request gets that names none; None for the file's own default.
         tags: A SavedModel's tags; empty for "serve".
         inputs: A frozen graph's inputs: the caller's names for its tensors; empty: every placeholder.

@@ -28,7 +28,6 @@ from predictd.requests.request_frames import Question, check_words
 from predictd.routing.asking import Asking
 from predictd.routing.looking import served_models, wait_until_ready
 from predictd.routing.retries import Retries
-from predictd.wording import seconds_text
 from predictd_proto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,18 +78,10 @@ class AsyncClient:
         self._session: LoopSession | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        asking = self._asking
-        options = {
-            "timeout_ms": asking.timeout_ms,
-            "connect_timeout_ms": asking.connect_timeout_ms,
-            "retries": asking.retries,
-            "max_in_flight": self._max_in_flight,
-        }
-        return (_rebuild, (asking.given, options))
+        return (_rebuild, ({**self._asking.words, "max_in_flight": self._max_in_flight},))
 
     def __repr__(self) -> str:
-        where = ", ".join(self._asking.known_endpoints) or "default endpoint"
-        return f"<predictd.AsyncClient {where}, time-out {seconds_text(self.timeout_ms)}>"
+        return f"<predictd.AsyncClient {self._asking}>"
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -116,7 +107,7 @@ class AsyncClient:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Where servers are looked for."""
-        return tuple(str(link.endpoint) for link in self._asking.routes.links)
+        return self._asking.endpoints
 
     @property
     def timeout_ms(self) -> float:
@@ -338,5 +329,5 @@ class AsyncClient:
         self._session = None
 
 
-def _rebuild(endpoint: str | Iterable[str] | None, options: dict[str, Any]) -> AsyncClient:
-    return AsyncClient(endpoint, **options)
+def _rebuild(words: dict[str, Any]) -> AsyncClient:
+    return AsyncClient(**words)

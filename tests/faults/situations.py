@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 
@@ -23,19 +21,6 @@ def served_sleeper(start_daemon, models, *arguments: str, endpoint: str | None =
     client = daemon.client(retries=None, **options)
     client.predict("sleeper", sleep_for(0.5))
     return daemon, client
-
-
-def free_tcp_endpoint() -> str:
-    """Return a loopback address whose port, and the next one for control, nobody has."""
-    for _ in range(100):
-        with socket.socket() as data, socket.socket() as control:
-            data.bind(("127.0.0.1", 0))
-            port = data.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                control.bind(("127.0.0.1", port + 1))
-                return f"tcp://127.0.0.1:{port}"
-    text = "no two free ports in a row"
-    raise AssertionError(text)
 
 
 def in_thread(call) -> tuple[threading.Thread, list]:

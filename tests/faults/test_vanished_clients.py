@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.daemon_process import clean_environment
-from tests.faults.situations import free_tcp_endpoint, in_thread, served_sleeper, sleep_for, wait_until
+from tests.faults.situations import in_thread, served_sleeper, sleep_for, wait_until
+from tests.ports import free_tcp_endpoint
 
 pytestmark = pytest.mark.integration
 

@@ -23,7 +23,7 @@ import psutil
 
 from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
-from tests.redis_process import free_port
+from tests.ports import free_port
 
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 20.0

@@ -20,7 +20,7 @@ from tests.pools.driver import required
 from tests.pools.matrix import ROWS
 from tests.pools.program import Program, beside_python
 from tests.pools.test_limits import ENFORCED
-from tests.redis_process import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.timeout(280)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import zmq
@@ -35,13 +34,6 @@ def in_thread(call) -> tuple[threading.Thread, list]:
     thread = threading.Thread(target=work)
     thread.start()
     return thread, results
-
-
-def wait_until(condition, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the awaited state did not come"
-        time.sleep(0.02)
 
 
 def raw_dealer(endpoint: str, most_unread: int = 1000) -> zmq.Socket:

@@ -13,7 +13,8 @@ from predictd_proto.endpoints import Endpoint
 from predictd_proto.frames import decode, encode
 from predictd_proto.messages import ErrorResponse, Hello, PredictRequest, Welcome
 from predictd_proto.tensors import Tensor
-from tests.faults.situations import raw_dealer, sleep_for, wait_until
+from tests.faults.situations import raw_dealer, sleep_for
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

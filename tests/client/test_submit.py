@@ -86,25 +86,6 @@ def test_what_was_submitted_is_finished_when_the_client_is_closed_or_dropped(ser
     wait_until(lambda: "predictd-dispatcher" not in threads())
 
 
-def test_closing_while_others_submit_harms_nobody(server: FakeServer, client: predictd.Client) -> None:
-    stop = threading.Event()
-
-    def call() -> int:
-        count = 0
-        while not stop.is_set():
-            assert client.submit("double", ROWS).result().outputs.sum() == 16
-            count += 1
-        return count
-
-    with concurrent.futures.ThreadPoolExecutor(4) as callers:
-        calls = [callers.submit(call) for _ in range(4)]
-        server.wait_for(PredictRequest, 50)
-        for _ in range(50):
-            client.close()
-        stop.set()
-        assert all(done.result() > 0 for done in calls)
-
-
 def test_a_cancelled_future_is_cancelled_at_the_server(server: FakeServer, client: predictd.Client) -> None:
     server.replies = [silent, lambda request: [answer(request)]]
     future = client.submit("double", ROWS)

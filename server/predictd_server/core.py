@@ -172,12 +172,12 @@ class Core:
             self.counters.requests_ok_total += 1
             return
         try:
-            self.admission.admit(request.rows, request.byte_count)
+            self.admission.admit(request.rows, request.counted_rows, request.byte_count)
         except OverloadedError:
             # Room that requests hold whose time is up is no reason to refuse one that has time.
             if not self.sweep(request.arrived_s):
                 raise
-            self.admission.admit(request.rows, request.byte_count)
+            self.admission.admit(request.rows, request.counted_rows, request.byte_count)
         # Looked up again: the sweep may have ended the last of them.
         self._open.setdefault(request.peer, {})[request.id] = request
         self._lanes.add(request)
@@ -248,7 +248,8 @@ class Core:
         self._close(request)
 
     def _start(self, batch: Batch, now: float) -> None:
-        self.admission.start(batch.rows)
+        counted_rows = batch.rows
+        most_rows = batch.signature.most_rows
         self.counters.batches_total += 1
         self.counters.rows_total += batch.rows
         self.counters.padding_rows_total += batch.size - batch.rows
@@ -257,6 +258,11 @@ class Core:
             # All that was not a run was waiting, between the batches of a request that was cut too.
             request.queue_s = now - request.arrived_s - request.ran_s if request.batches else now - request.arrived_s
             request.batches += 1
+            if request.rows > most_rows:
+                # Its next rows count in the place of these.
+                left_rows = request.counted_rows
+                counted_rows -= part.rows - (min(left_rows + part.rows, most_rows) - left_rows)
+        self.admission.start(batch.rows, counted_rows)
 
     # --- out --------------------------------------------------------------------------------------------------------
 
@@ -343,7 +349,8 @@ class Core:
             del self._open[request.peer]
         self.admission.finish(request.byte_count)
         if request.lane is not None:
-            self.admission.start(request.lane.release(request))
+            counted_rows = request.counted_rows
+            self.admission.start(request.lane.release(request), counted_rows)
 
     def _answer_hello(self, peer: bytes, hello: Hello) -> None:
         try:

@@ -107,7 +107,14 @@ SETTINGS: tuple[Setting, ...] = (
         "batch_timeout_ms", float, 0.0, "Batch window: how long an idle engine waits for company, in ms", 0, 60_000
     ),
     Setting("inline_ms", float, 2.0, "Runs expected to be shorter than this many ms run on the pump's thread", 0, 1000),
-    Setting("max_queue_rows", int, 16384, "Rows that may wait; more are refused as overloaded", 1, _MOST_ROWS),
+    Setting(
+        "max_queue_rows",
+        int,
+        16384,
+        "Rows that may wait (of one request at most a batch counts); more are refused as overloaded",
+        1,
+        _MOST_ROWS,
+    ),
     Setting("max_queue_bytes", int, 1 << 30, "Bytes that admitted requests may hold", 1, _MOST_BYTES),
     Setting("max_request_bytes", int, 1 << 30, "Largest request in bytes", 1024, _MOST_BYTES),
     Setting("max_rows", int, 1 << 20, "Largest request in rows", 1, _MOST_ROWS),

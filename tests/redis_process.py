@@ -13,15 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.redis_server import find_redis_server
+from tests.ports import free_port
 
 START_TIMEOUT_S = 240.0
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

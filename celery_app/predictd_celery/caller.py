@@ -18,8 +18,8 @@ class Caller:
     """Who asks.
 
     Attributes:
-        task_id: The task's id, for the daemon's log.
-        caller_class: The queue it came from: the daemon shares itself out among queues.
+        task_id: The task's id.
+        caller_class: The queue it came from.
         traceparent: W3C trace context, as the enqueuing side put it into the message's headers.
     """
 

@@ -30,7 +30,6 @@ from predictd.routing.asking import Asking
 from predictd.routing.looking import served_models, wait_until_ready
 from predictd.routing.retries import Retries
 from predictd_proto.errors import ConfigError
-from predictd_proto.quantities import seconds_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -80,18 +79,10 @@ class AsyncClient(AsyncOrderCalls):
         self._session: LoopSession | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        asking = self._asking
-        options = {
-            "timeout_ms": asking.timeout_ms,
-            "connect_timeout_ms": asking.connect_timeout_ms,
-            "retries": asking.retries,
-            "max_in_flight": self._max_in_flight,
-        }
-        return (_rebuild, (asking.given, options))
+        return (_rebuild, ({**self._asking.words, "max_in_flight": self._max_in_flight},))
 
     def __repr__(self) -> str:
-        where = ", ".join(self._asking.known_endpoints) or "default endpoint"
-        return f"<predictd.AsyncClient {where}, time-out {seconds_text(self.timeout_ms)}>"
+        return f"<predictd.AsyncClient {self._asking}>"
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -117,7 +108,7 @@ class AsyncClient(AsyncOrderCalls):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Where servers are looked for."""
-        return tuple(str(link.endpoint) for link in self._asking.routes.links)
+        return self._asking.endpoints
 
     @property
     def timeout_ms(self) -> float:
@@ -170,9 +161,10 @@ class AsyncClient(AsyncOrderCalls):
             signature: The signature's name; None for the model's default.
             timeout_ms: What this call may take, in milliseconds; None for the client's time-out.
             cast: Cast inputs of another dtype to the model's; without it they are refused.
-            caller_class: Which kind of caller this is, for fair sharing ("interactive", a queue's name).
+            caller_class: Which kind of caller this is ("interactive", a queue's name). It
+                travels along; the server treats all alike.
             traceparent: W3C trace context to pass on.
-            task_id: The Celery task's id, for the server's log.
+            task_id: The Celery task's id. It travels along.
 
         Returns:
             The outputs, nested as the model gives them, as arrays that own their memory; and the receipt.
@@ -339,5 +331,5 @@ class AsyncClient(AsyncOrderCalls):
         self._session = None
 
 
-def _rebuild(endpoint: str | Iterable[str] | None, options: dict[str, Any]) -> AsyncClient:
-    return AsyncClient(endpoint, **options)
+def _rebuild(words: dict[str, Any]) -> AsyncClient:
+    return AsyncClient(**words)

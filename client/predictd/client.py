@@ -18,7 +18,6 @@ from predictd.requests.request_frames import Question, check_words
 from predictd.routing.asking import Asking
 from predictd.routing.looking import served_models, wait_until_ready
 from predictd.routing.retries import Retries
-from predictd_proto.quantities import seconds_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -71,13 +70,10 @@ class Client(FutureCalls, OrderCalls):
         super().__init__(asking, max_in_flight=max_in_flight)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        asking = self.asking
-        arguments = (asking.given, asking.timeout_ms, asking.connect_timeout_ms, asking.retries, self.max_in_flight)
-        return (_rebuild, arguments)
+        return (_rebuild, ({**self.asking.words, "max_in_flight": self.max_in_flight},))
 
     def __repr__(self) -> str:
-        where = ", ".join(self.asking.known_endpoints) or "default endpoint"
-        return f"<predictd.Client {where}, time-out {seconds_text(self.timeout_ms)}>"
+        return f"<predictd.Client {self.asking}>"
 
     def __enter__(self) -> Client:
         return self
@@ -95,7 +91,7 @@ class Client(FutureCalls, OrderCalls):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Where servers are looked for."""
-        return tuple(str(link.endpoint) for link in self.asking.routes.links)
+        return self.asking.endpoints
 
     @property
     def timeout_ms(self) -> float:
@@ -133,9 +129,10 @@ class Client(FutureCalls, OrderCalls):
             signature: The signature's name; None for the model's default.
             timeout_ms: What this call may take, in milliseconds; None for the client's time-out.
             cast: Cast inputs of another dtype to the model's; without it they are refused.
-            caller_class: Which kind of caller this is, for fair sharing ("interactive", a queue's name).
+            caller_class: Which kind of caller this is ("interactive", a queue's name). It
+                travels along; the server treats all alike.
             traceparent: W3C trace context to pass on.
-            task_id: The Celery task's id, for the server's log.
+            task_id: The Celery task's id. It travels along.
 
         Returns:
             The outputs, nested as the model gives them, and the receipt.
@@ -224,17 +221,5 @@ class Client(FutureCalls, OrderCalls):
         return wait_until_ready(self.asking, model, deadline, sleep=sleep)
 
 
-def _rebuild(
-    endpoint: str | Iterable[str] | None,
-    timeout_ms: float,
-    connect_timeout_ms: float,
-    retries: Retries | None,
-    max_in_flight: int,
-) -> Client:
-    return Client(
-        endpoint,
-        timeout_ms=timeout_ms,
-        connect_timeout_ms=connect_timeout_ms,
-        retries=retries,
-        max_in_flight=max_in_flight,
-    )
+def _rebuild(words: dict[str, Any]) -> Client:
+    return Client(**words)

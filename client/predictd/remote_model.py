@@ -66,7 +66,8 @@ class RemoteModel:
       is one plain line; a generator's end is no reason for a warning.
     - `name` is the server's, and outputs go by the keys of the answer. `input_names` exists.
     - Calling it gives numpy arrays, not tensors.
-    - It doesn't train, has no layers and calls no callbacks.
+    - It doesn't train, has no layers, calls no callbacks and takes no masks; its `summary` takes `print_fn` only.
+    - A model that keeps a state between calls (a stateful RNN) is not served: it would mix its callers' data.
 
     Args:
         name: The model's name at the server.

@@ -120,7 +120,7 @@ class PredictRequest:
         signature: The signature's name; None for the model's default.
         timeout_ms: What is left of the caller's time; None for the server's own bound. Never an instant: two
             processes' clocks can't be compared.
-        caller_class: Which kind of caller this is, for fair sharing ("interactive", a queue's name).
+        caller_class: Which kind of caller this is ("interactive", a queue's name).
         traceparent: W3C trace context of the caller, passed on as it is.
         task_id: The Celery task's id.
     """

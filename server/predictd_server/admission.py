@@ -20,8 +20,10 @@ MOST_RETRY_MS = 10_000
 class Admission:
     """The bounded queue's book-keeping.
 
-    A request that alone exceeds a bound is admitted when nothing else waits, or it could never be served. Rows are
-    bounded for each model by itself: a slow model's queue must not make a fast one refuse. Bytes are the process's
+    Rows are bounded for each model by itself: a slow model's queue must not make a fast one refuse. Of a request that
+    will be cut, only as many rows count as one batch takes: its rest stands behind whatever came meanwhile, so that a
+    million rows in one request keep nobody waiting longer than a batch, and must not shut anybody out. A request that
+    alone exceeds a bound is admitted when nothing else waits, or it could never be served. Bytes are the process's
     memory and are bounded for all together.
 
     Args:
@@ -53,31 +55,34 @@ class Admission:
         model.share.weight = settings.weight
         return model
 
-    def admit(self, model: ModelQueue, rows: int, byte_count: int) -> None:
+    def admit(self, model: ModelQueue, rows: int, counted_rows: int, byte_count: int) -> None:
         """Count a request in; of one that needs no run, `rows` is 0.
 
         Raises:
             OverloadedError: A bound would be passed; carries `retry_after_ms`.
         """
-        if rows and model.rows and model.rows + rows > model.max_rows:
-            raise self._too_many_rows(model, rows)
+        if rows and model.rows and model.counted_rows + counted_rows > model.max_rows:
+            raise self._too_many_rows(model, counted_rows)
         if self.requests and self.bytes + byte_count > self._max_bytes:
             raise self._too_many_bytes(model, byte_count)
         self.requests += 1
         self.rows += rows
         model.rows += rows
+        model.counted_rows += counted_rows
         self.bytes += byte_count
 
-    def restart(self, model: ModelQueue, rows: int, byte_count: int) -> None:
+    def restart(self, model: ModelQueue, rows: int, counted_rows: int, byte_count: int) -> None:
         """Count rows in that wait after all, of a request that was admitted; it now holds so many bytes more."""
         self.rows += rows
         model.rows += rows
+        model.counted_rows += counted_rows
         self.bytes += byte_count
 
-    def start(self, model: ModelQueue, rows: int) -> None:
+    def start(self, model: ModelQueue, rows: int, counted_rows: int) -> None:
         """Count rows out of the queue: they run, or were dropped."""
         self.rows -= rows
         model.rows -= rows
+        model.counted_rows -= counted_rows
 
     def finish(self, byte_count: int) -> None:
         """Count a request out: it was answered or dropped."""
@@ -92,11 +97,11 @@ class Admission:
         estimate = math.ceil(model.rows * model.seconds_per_row * weights / model.share.weight * 1000)
         return min(max(estimate, 1), MOST_RETRY_MS)
 
-    def _too_many_rows(self, model: ModelQueue, rows: int) -> OverloadedError:
+    def _too_many_rows(self, model: ModelQueue, counted_rows: int) -> OverloadedError:
         return self._overloaded(
             model,
-            f"the queue of model {model.name!r} is full: {model.rows} rows wait, this request has {rows}; the bound "
-            f"is max_queue_rows = {model.max_rows}",
+            f"the queue of model {model.name!r} is full: {model.counted_rows} rows wait (of each request at most a "
+            f"batch counts), this one would add {counted_rows}; the bound is max_queue_rows = {model.max_rows}",
         )
 
     def _too_many_bytes(self, model: ModelQueue, byte_count: int) -> OverloadedError:

@@ -160,12 +160,12 @@ class Core:
             return
         model = self.admission.models.get(signature.model) or self.admission.model(signature)
         try:
-            self.admission.admit(model, request.rows, request.byte_count)
+            self.admission.admit(model, request.rows, request.counted_rows, request.byte_count)
         except OverloadedError:
             # Room that requests hold whose time is up is no reason to refuse one that has time.
             if not self._sweep(request.arrived_s):
                 raise
-            self.admission.admit(model, request.rows, request.byte_count)
+            self.admission.admit(model, request.rows, request.counted_rows, request.byte_count)
         if key is not None:
             self.shared.begin(key, request)
         self._open.add(request)
@@ -265,7 +265,8 @@ class Core:
         batch.signature.open_requests += 1
         lane = batch.parts[0].request.lane
         assert lane is not None
-        self.admission.start(lane.model, batch.rows)
+        counted_rows = batch.rows
+        most_rows = batch.signature.most_rows
         self.counters.batches_total += 1
         self.counters.rows_total += batch.rows
         self.counters.padding_rows_total += batch.size - batch.rows
@@ -277,6 +278,11 @@ class Core:
             # All that was not a run was waiting, between the batches of a request that was cut too.
             request.queue_s = now - request.arrived_s - request.ran_s if request.batches else now - request.arrived_s
             request.batches += 1
+            if request.rows > most_rows:
+                # Its next rows count in the place of these.
+                left_rows = request.counted_rows
+                counted_rows -= part.rows - (min(left_rows + part.rows, most_rows) - left_rows)
+        self.admission.start(lane.model, batch.rows, counted_rows)
 
     # --- out --------------------------------------------------------------------------------------------------------
 
@@ -382,7 +388,8 @@ class Core:
         self.admission.finish(request.byte_count)
         lane = request.lane
         if lane is not None:
-            self.admission.start(lane.model, lane.release(request))
+            counted_rows = request.counted_rows
+            self.admission.start(lane.model, lane.release(request), counted_rows)
 
     def _answer_hello(self, peer: bytes, hello: Hello) -> None:
         try:

@@ -23,6 +23,7 @@ class ModelQueue:
         name: The model's.
         max_rows: Rows of it that may wait.
         rows: Rows of it that wait.
+        counted_rows: Those that count: of a request that will be cut, no more than one batch takes.
         share: Its part of the engine among the models.
         lanes: Shares out its own part among its lanes, all alike.
         ran_s: Seconds that the engine has spent on it.
@@ -32,6 +33,7 @@ class ModelQueue:
     name: str
     max_rows: int
     rows: int = 0
+    counted_rows: int = 0
     share: Share = field(default_factory=Share)
     lanes: FairShares = field(default_factory=FairShares)
     ran_s: float = 0.0

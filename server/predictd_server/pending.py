@@ -68,6 +68,11 @@ class Pending:
         return self.assemble_s + self.execute_s + self.split_s
 
     @property
+    def counted_rows(self) -> int:
+        """Of the rows that wait, those that count: no more than one batch takes."""
+        return min(self.rows - self.next_row, self.signature.most_rows)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row of all inputs; their mean where rows differ."""
         return self.byte_count // max(self.rows, 1)

@@ -7,6 +7,7 @@ costs are written by whichever thread ran the batch, one at a time.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ class ServedSignature:
         has_string_inputs: Rows of its inputs differ in bytes.
         has_fixed_outputs: A row of an output has the same number of bytes in all replies to rows of one shape.
         has_free_outputs: Rows of its outputs may differ in shape.
+        most_rows: The most that one run takes of a request.
         reply_templates: What replies of one kind share; the pump's.
         surprise_s: What runs of any size may unexpectedly take; fades with every run that doesn't.
     """
@@ -80,6 +82,7 @@ class ServedSignature:
     has_string_inputs: bool = field(init=False)
     has_fixed_outputs: bool = field(init=False)
     has_free_outputs: bool = field(init=False)
+    most_rows: int = field(init=False)
     reply_templates: dict[object, ReplyTemplate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ class ServedSignature:
         self.input_names = tuple(spec.name for spec in self.spec.inputs)
         self.has_string_inputs = any(spec.dtype == "string" for spec in self.spec.inputs)
         outputs = self.spec.outputs
+        self.most_rows = self.sizes[-1] if self.sizes else sys.maxsize
         self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in outputs)
         self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
         self.is_cached = self.settings.cache_bytes > 0 and self.is_repeatable

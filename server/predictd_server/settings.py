@@ -40,7 +40,12 @@ SETTINGS: tuple[Setting, ...] = (
         60_000,
     ),
     Setting(
-        "max_queue_rows", int, 16384, "Rows of one model that may wait; more are refused as overloaded", 1, _MOST_ROWS
+        "max_queue_rows",
+        int,
+        16384,
+        "Rows of one model that may wait (of one request at most a batch counts); more are refused as overloaded",
+        1,
+        _MOST_ROWS,
     ),
     Setting("max_queue_bytes", int, 1 << 30, "Bytes that admitted requests may hold", 1, _MOST_BYTES),
     Setting("max_request_bytes", int, 1 << 30, "Largest request in bytes", 1024, _MOST_BYTES),

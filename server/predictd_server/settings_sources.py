@@ -23,8 +23,14 @@ else:
 CONFIG_VARIABLE = "PREDICTD_CONFIG"
 MODELS_VARIABLE = "PREDICTD_MODELS"
 
-#: Variables of the same prefix that belong to other parts (clients, Celery workers, the demo).
-OTHER_PREFIXES = ("PREDICTD_BROKER_", "PREDICTD_RESULT_", "PREDICTD_CLIENT_", "PREDICTD_CELERY_", "PREDICTD_TASK_")
+#: Variables of the same prefix that belong to other parts: Celery workers, and supervisord.conf.
+OTHERS = {
+    "PREDICTD_BROKER_URL",
+    "PREDICTD_CELERY_CONCURRENCY",
+    "PREDICTD_RESULT_URL",
+    "PREDICTD_TASK_MAX_RETRIES",
+    "PREDICTD_TASK_MAX_RETRY_DELAY_S",
+}
 
 
 def load_settings(
@@ -95,5 +101,5 @@ def _take_environment(environ: Mapping[str, str], values: dict[str, Any], origin
         elif variable == MODELS_VARIABLE:
             values["models"] = tuple(map(entry_of, environ[variable].split(":")))
             origins["models"] = origin
-        elif not variable.startswith(OTHER_PREFIXES):
-            raise unknown_name(variable, "environment", [*known, CONFIG_VARIABLE, MODELS_VARIABLE])
+        elif variable not in OTHERS:
+            raise unknown_name(variable, "environment", [*known, CONFIG_VARIABLE, MODELS_VARIABLE, *OTHERS])

@@ -75,7 +75,7 @@ class SharedAnswers:
         flight = self._flights.find(key)
         if flight is None:
             return False
-        self._admission.admit(self._admission.model(request.signature), 0, FOLLOWER_BYTES)
+        self._admission.admit(self._admission.model(request.signature), 0, 0, FOLLOWER_BYTES)
         self._flights.join(flight, request)
         self._cache(request.signature).joined += 1
         self._counters.cache_joined_total += 1
@@ -115,7 +115,7 @@ class SharedAnswers:
         flight.has_failed = True
         heir = flight.leader = first_follower(flight)
         model = self._admission.model(heir.signature)
-        self._admission.restart(model, heir.rows, request.byte_count - heir.byte_count)
+        self._admission.restart(model, heir.rows, heir.counted_rows, request.byte_count - heir.byte_count)
         heir.byte_count = request.byte_count
         self._lanes.add(heir)
         return []

@@ -5,12 +5,10 @@ Owns the worker's process, its log and an app that enqueues for it.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,15 @@ from celery import Celery
 
 from predictd_celery.config import QUEUE
 from predictd_celery.tasks import PREDICT
-from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
+from tests.logged_process import START_TIMEOUT_S, LoggedProcess, search_path
 
-START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 90.0
 READY_APP = "predictd_celery"
 
 
-class WorkerProcess:
+class WorkerProcess(LoggedProcess):
     """One prefork worker.
 
     Args:
@@ -52,8 +49,6 @@ class WorkerProcess:
         **environment: str,
     ) -> None:
         self.log_path = directory / f"worker-{time.monotonic_ns()}.log"
-        inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        search = [str(CHECKOUT), *(str(Path(path).resolve()) for path in inherited)]
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "--concurrency", str(children)]
         quiet = ["--loglevel", "info", "--without-mingle", "--without-gossip"]
         with self.log_path.open("wb") as log:
@@ -61,7 +56,7 @@ class WorkerProcess:
                 [*command, *quiet, *options],
                 cwd=directory,
                 env=clean_environment(
-                    PYTHONPATH=os.pathsep.join(search),
+                    PYTHONPATH=search_path(),
                     PREDICTD_BROKER_URL=broker_url,
                     PREDICTD_ENDPOINT=endpoint,
                     **environment,
@@ -74,22 +69,9 @@ class WorkerProcess:
         if app == READY_APP:
             self.app.conf.task_default_queue = QUEUE
 
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return self.log_path.read_text(errors="replace")
-
     def wait_for_log(self, text: str, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until its log holds a text."""
         self.wait_until(lambda: text in self.log, f"its log holds {text!r}", timeout_s)
-
-    def wait_until(self, is_so: Callable[[], object], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until something is so."""
-        end_s = time.monotonic() + timeout_s
-        while not is_so():
-            assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.log}"
-            assert time.monotonic() < end_s, f"not so after {timeout_s} s: {what}\n{self.log}"
-            time.sleep(0.02)
 
     def send(self, task: str, *args: Any, **options: Any) -> Any:
         """Enqueue a task by name; return its result."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, Predict
 from tests.client.fake_process import FakeProcess
 from tests.client.fake_server import DOUBLE, FakeServer, answer, silent
 from tests.client.raw_server import WELCOME, RawServer, receive, send, send_half, shake_hands
+from tests.waiting import wait_until
 
 ROWS = np.ones((2, 4), np.float32)
 TCP = "tcp://127.0.0.1:28741"
@@ -189,10 +189,7 @@ def test_connections_to_a_server_that_is_gone_are_closed_at_the_next_call(endpoi
     idle = list(client.asking.routes.links[0].pool._idle)
     assert idle
     # That a server is gone shows when ZeroMQ's own thread has seen it; a request sent before that is lost with it.
-    end_s = time.monotonic() + 30
-    while any(connection.is_connected for connection in idle):
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
+    wait_until(lambda: not any(connection.is_connected for connection in idle))
     with FakeServer(endpoint, server_id="second"):
         once(client)
         assert len(client.asking.routes.links[0].pool) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from predictd_proto.messages import CancelRequest, PredictRequest
 from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer, answer, silent
 from tests.client.test_processes import PROLOGUE
-from tests.client.test_submit import until
+from tests.waiting import wait_until
 
 ROWS = np.ones((2, 4), np.float32)
 BOUND_S = 60.0
@@ -148,7 +147,7 @@ def test_a_lost_wake_up_costs_no_request(
     monkeypatch.setattr(dispatchers, "_RECENT_S", BOUND_S if is_recent else 0.0)
     assert works(client)
     dispatcher = client._dispatcher()
-    until(lambda: dispatcher._is_asleep and dispatcher._exchange.is_idle)
+    wait_until(lambda: dispatcher._is_asleep and dispatcher._exchange.is_idle)
     with monkeypatch.context() as patch:
         patch.setattr(dispatcher, "_wake", lambda: None)
         assert client.submit("double", ROWS).result(BOUND_S / 2).outputs.sum() == 16
@@ -161,7 +160,7 @@ def test_a_wake_up_that_a_signal_cut_short_is_made_up_for(
     monkeypatch.setattr(dispatchers, "_RECENT_S", 0.0)
     assert works(client)
     dispatcher = client._dispatcher()
-    until(lambda: dispatcher._is_asleep and dispatcher._exchange.is_idle)
+    wait_until(lambda: dispatcher._is_asleep and dispatcher._exchange.is_idle)
     lock = dispatcher._lock
 
     class Interrupted:
@@ -196,7 +195,7 @@ def test_what_a_callback_raises_harms_no_other_callback_and_no_other_future(
         futures[0].add_done_callback(called.append)
         go.set()
         assert [future.result().outputs.sum() for future in futures] == [16] * 4
-        until(lambda: called == futures[:1])
+        wait_until(lambda: called == futures[:1])
         assert works(client)
     (record,) = [record for record in caplog.records if record.name == "concurrent.futures"]
     assert kind.__name__ in str(record.exc_text)
@@ -236,7 +235,5 @@ def test_a_fault_of_the_thread_is_the_cause_of_what_its_futures_say(
     assert isinstance(error.__cause__, ZeroDivisionError)
     monkeypatch.undo()
     server.replies = [lambda request: [answer(request)]]
-    end_s = time.monotonic() + BOUND_S
-    while not works(client):
-        assert time.monotonic() < end_s
+    wait_until(lambda: works(client))
     assert concurrent.futures.wait([client.submit("double", ROWS)], BOUND_S).not_done == set()

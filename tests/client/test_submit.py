@@ -7,7 +7,7 @@ import concurrent.futures
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from predictd_proto.messages import CancelRequest, Hello, PredictRequest
 from tests.client.fake_process import run_program
 from tests.client.fake_server import FakeServer, answer, refuse, silent
 from tests.client.test_processes import PROLOGUE
+from tests.waiting import wait_until
 
 ROWS = np.ones((2, 4), np.float32)
 BOUND_S = 60.0
@@ -28,13 +29,6 @@ def rows_of(value: float) -> np.ndarray:
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("predictd-")]
-
-
-def until(is_so: Callable[[], object]) -> None:
-    end_s = time.monotonic() + BOUND_S
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came to that"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -71,7 +65,7 @@ def test_the_thread_ends_with_the_client(server: FakeServer, endpoint: str) -> N
     client.submit("double", ROWS).result()
     del client
     gc.collect()
-    until(lambda: "predictd-dispatcher" not in threads())
+    wait_until(lambda: "predictd-dispatcher" not in threads())
 
 
 def test_what_was_submitted_is_finished_when_the_client_is_closed_or_dropped(server: FakeServer, endpoint: str) -> None:
@@ -81,7 +75,7 @@ def test_what_was_submitted_is_finished_when_the_client_is_closed_or_dropped(ser
     futures = [client.submit("double", rows_of(1))]
     closing, dispatchers = threading.Thread(target=client.close), client._dispatchers
     closing.start()
-    until(lambda: not dispatchers)
+    wait_until(lambda: not dispatchers)
     futures.append(client.submit("double", rows_of(2)))
     del client
     gc.collect()
@@ -89,26 +83,7 @@ def test_what_was_submitted_is_finished_when_the_client_is_closed_or_dropped(ser
     closing.join(BOUND_S)
     assert futures[0].done()
     assert [future.result().outputs[0, 0] for future in futures] == [2, 4]
-    until(lambda: "predictd-dispatcher" not in threads())
-
-
-def test_closing_while_others_submit_harms_nobody(server: FakeServer, client: predictd.Client) -> None:
-    stop = threading.Event()
-
-    def call() -> int:
-        count = 0
-        while not stop.is_set():
-            assert client.submit("double", ROWS).result().outputs.sum() == 16
-            count += 1
-        return count
-
-    with concurrent.futures.ThreadPoolExecutor(4) as callers:
-        calls = [callers.submit(call) for _ in range(4)]
-        server.wait_for(PredictRequest, 50)
-        for _ in range(50):
-            client.close()
-        stop.set()
-        assert all(done.result() > 0 for done in calls)
+    wait_until(lambda: "predictd-dispatcher" not in threads())
 
 
 def test_a_cancelled_future_is_cancelled_at_the_server(server: FakeServer, client: predictd.Client) -> None:
@@ -137,7 +112,7 @@ def test_cancelling_at_any_moment_leaks_no_place(server: FakeServer, endpoint: s
                 time.sleep(round_ % 5 / 10_000)
             future.cancel()
         assert [p.outputs[0, 0] for p in client.map("double", map(rows_of, range(20)))] == [2 * n for n in range(20)]
-        until(lambda: not len(client._dispatcher()._places))
+        wait_until(lambda: not len(client._dispatcher()._places))
 
 
 def test_a_full_window_is_waited_for_within_the_calls_own_time(server: FakeServer, endpoint: str) -> None:

@@ -46,14 +46,16 @@ def test_idle_connections_are_bounded(
     assert len(client.asking.routes.links[0].pool) <= 2
 
 
-def test_closing_while_others_call_harms_nobody(server: FakeServer, client: predictd.Client) -> None:
+@pytest.mark.parametrize("way", ["predict", "submit"])
+def test_closing_while_others_call_harms_nobody(server: FakeServer, client: predictd.Client, way: str) -> None:
     stop = threading.Event()
     rows = np.ones((1, 4), np.float32)
+    ask = client.predict if way == "predict" else lambda *asked: client.submit(*asked).result()
 
     def call() -> int:
         count = 0
         while not stop.is_set():
-            assert client.predict("double", rows).outputs.sum() == 8
+            assert ask("double", rows).outputs.sum() == 8
             count += 1
         return count
 

@@ -52,7 +52,8 @@ def test_many_callers_share_a_few_connections(server: FakeServer, endpoint: str)
 
     with ThreadPoolExecutor(50) as callers:
         assert all(callers.map(call, range(300)))
-    assert 1 <= len(server.of(Hello)) <= 3
+    # One that is given back at the very moment at which another caller makes room is closed for a new one.
+    assert 1 <= len(server.of(Hello)) <= 10
     client.close()
 
 

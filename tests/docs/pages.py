@@ -1,4 +1,4 @@
-"""Pages of documentation taken apart: their code blocks, and the files that they show.
+"""Pages of documentation taken apart: their code blocks, the files that they show, and what those print.
 
 A block whose first line is a comment with a file's name, such as `# tasks.py`, is that file. Owns no test.
 """
@@ -6,6 +6,7 @@ A block whose first line is a comment with a file's name, such as `# tasks.py`, 
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def write_files(blocks: list[Block], folder: Path) -> list[Path]:
             path.write_text(block.text, encoding="utf-8")
             written.append(path)
     return written
+
+
+def output_of(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """Run what a page shows in its folder; return what it prints, or fail with all that it said."""
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
 
 
 def _without_indent(text: str, indent: str) -> str:

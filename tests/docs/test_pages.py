@@ -21,7 +21,7 @@ import pytest
 from predictd.testing import FakeModel, fake_server, new_endpoint
 from tests.client.fake_process import with_paths
 from tests.conftest import CHECKOUT
-from tests.docs.pages import PAGES, README, Block, blocks_of, write_files
+from tests.docs.pages import PAGES, README, Block, blocks_of, output_of, write_files
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 BUILTINS = {"export", "cd", "exec", "kill", "wait"}
@@ -105,17 +105,7 @@ def run(arguments: list[str], folder: Path, endpoint: str | None) -> str:
     environment["XDG_RUNTIME_DIR"] = str(folder)
     if endpoint is not None:
         environment["PREDICTD_ENDPOINT"] = endpoint
-    ran = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert ran.returncode == 0, f"{arguments}\n{ran.stdout}\n{ran.stderr}"
-    return ran.stdout
+    return output_of([sys.executable, *arguments], folder, environment)
 
 
 @pytest.mark.integration

@@ -58,17 +58,7 @@ def workplace(run_directory: Path):
     started: list[subprocess.Popen] = []
 
     def run(command: str) -> str:
-        done = subprocess.run(
-            ["bash", "-ec", command],
-            cwd=run_directory,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return pages.output_of(["bash", "-ec", command], run_directory, environment)
 
     def start(command: str) -> subprocess.Popen:
         started.append(subprocess.Popen(["bash", "-ec", f"exec {command}"], cwd=run_directory, env=environment))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
-import time
 
 import numpy as np
 import zmq
@@ -25,19 +22,6 @@ def served_sleeper(start_daemon, models, *arguments: str, endpoint: str | None =
     return daemon, client
 
 
-def free_tcp_endpoint() -> str:
-    """Return a loopback address whose port, and the next one for control, nobody has."""
-    for _ in range(100):
-        with socket.socket() as data, socket.socket() as control:
-            data.bind(("127.0.0.1", 0))
-            port = data.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                control.bind(("127.0.0.1", port + 1))
-                return f"tcp://127.0.0.1:{port}"
-    text = "no two free ports in a row"
-    raise AssertionError(text)
-
-
 def in_thread(call) -> tuple[threading.Thread, list]:
     results: list = []
 
@@ -50,13 +34,6 @@ def in_thread(call) -> tuple[threading.Thread, list]:
     thread = threading.Thread(target=work)
     thread.start()
     return thread, results
-
-
-def wait_until(condition, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the awaited state did not come"
-        time.sleep(0.02)
 
 
 def raw_dealer(endpoint: str, most_unread: int = 1000) -> zmq.Socket:

@@ -17,8 +17,9 @@ import predictd
 from predictd_proto import errors
 from predictd_proto.endpoints import Endpoint
 from tests.daemon_process import DaemonProcess, clean_environment
-from tests.faults.situations import in_thread, served_sleeper, sleep_for, wait_until
+from tests.faults.situations import in_thread, served_sleeper, sleep_for
 from tests.make_models import SLEEP_BASE
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from tests.daemon_process import clean_environment
 from tests.house.checkout import CHECKOUT
+from tests.ports import free_port
 
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 60.0
@@ -135,10 +135,3 @@ class Supervised:
         )
         assert asked.returncode == 0, asked.stderr[-2000:]
         return np.asarray(json.loads(asked.stdout), dtype=np.float32)
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

@@ -98,17 +98,19 @@ def planted(copy: Copy, request: pytest.FixtureRequest) -> Iterator[tuple[str, s
     path.unlink()
 
 
+def each_of(imports: list[tuple[str, str, str]]) -> pytest.MarkDecorator:
+    """Run a test for each of the imports, with the import planted."""
+    cases = [pytest.param(c, (m, i), id=f"{c}: {m} imports {i}") for c, m, i in imports]
+    return pytest.mark.parametrize(("contract", "planted"), cases, indirect=["planted"])
+
+
 def test_all_contracts_hold_here(copy: Copy) -> None:
     ran = copy.lint()
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "0 broken" in ran.stdout
 
 
-@pytest.mark.parametrize(
-    ("contract", "planted"),
-    [pytest.param(c, (m, i), id=f"{c}: {m} imports {i}") for c, m, i in VIOLATIONS],
-    indirect=["planted"],
-)
+@each_of(VIOLATIONS)
 def test_a_contract_is_broken_by_what_it_forbids(copy: Copy, contract: str, planted: tuple[str, str]) -> None:
     module, imported = planted
     ran = copy.lint(contract)
@@ -117,11 +119,7 @@ def test_a_contract_is_broken_by_what_it_forbids(copy: Copy, contract: str, plan
     assert f"{module} -> {imported.split('.', maxsplit=1)[0]}" in ran.stdout
 
 
-@pytest.mark.parametrize(
-    ("contract", "planted"),
-    [pytest.param(c, (m, i), id=f"{c}: {m} imports {i}") for c, m, i in ALLOWED],
-    indirect=["planted"],
-)
+@each_of(ALLOWED)
 def test_the_fence_has_its_gate(copy: Copy, contract: str, planted: tuple[str, str]) -> None:
     module, imported = planted
     assert f"{module} -> {imported}" not in copy.lint(contract).stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import psutil
@@ -11,6 +10,7 @@ import pytest
 from tests import daemon_process
 from tests.daemon_process import DaemonProcess
 from tests.pools.program import Program, python
+from tests.waiting import wait_until
 
 WORKER = "import time; time.sleep(600)"
 LEADER = f"""
@@ -37,7 +37,4 @@ def test_workers_that_outlive_their_program_are_ended(run_directory: Path) -> No
     assert program.process.wait(60) == 0, program.log
     worker = psutil.Process(int((run_directory / "worker").read_text()))
     program.stop()
-    end_s = time.monotonic() + 60
-    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < end_s, "the worker was left behind"
-        time.sleep(0.02)
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, what="the worker has ended")

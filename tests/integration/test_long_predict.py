@@ -45,3 +45,20 @@ def test_the_daemon_holds_a_few_chunks_and_no_more(start_daemon, models: Path) -
     before = peak_bytes(daemon.pid)
     assert model.predict(x).shape == (1_000_000, 10)
     assert peak_bytes(daemon.pid) - before < 128 << 20
+
+
+def test_many_rows_neither_shut_others_out_nor_stand_in_their_own_way(start_daemon, models: Path) -> None:
+    """With less room in the queue than two chunks have rows, and no repetition that would hide a refusal."""
+    daemon = start_daemon(models / "mlp.keras", "--max-queue-rows", 256, "--max-batch-size", 16)
+    with daemon.client(retries=None, timeout_ms=120_000) as client:
+        one_row = np.ones((1, 64), np.float32)
+        under_way = client.submit("mlp", np.ones((200_000, 64), np.float32))
+        answered = 0
+        while not under_way.done():
+            client.predict("mlp", one_row)
+            answered += 1
+        assert answered
+        assert under_way.result().outputs.shape == (200_000, 10)
+        model = predictd.RemoteModel("mlp", client=client)
+        assert model.predict(np.ones((20_000, 64), np.float32), batch_size=1_000).shape == (20_000, 10)
+        assert sum(len(each.outputs) for each in client.map("mlp", [np.ones((500, 64), np.float32)] * 8)) == 4_000

@@ -160,6 +160,18 @@ def no_training_and_no_callbacks(pair) -> None:
         remote.predict(X, callbacks=[print])
     assert not hasattr(remote, "fit")
     assert not hasattr(remote, "layers")
+    with pytest.raises(TypeError, match="mask"):
+        remote(X, mask=None)
+    with pytest.raises(TypeError, match="line_length"):
+        remote.summary(line_length=80)
+
+
+def no_state_between_calls(pair) -> None:
+    """The refusal itself is `tests/models/test_ways_of_running.py`'s."""
+    remote = pair("lstm").remote
+    sequence = np.ones([1, *[axis or 5 for axis in remote.input_shape[1:]]], np.float32)
+    np.testing.assert_array_equal(remote.predict(sequence), remote.predict(sequence))
+    assert not hasattr(remote, "reset_states")
 
 
 DIFFERENCES = [
@@ -175,6 +187,7 @@ DIFFERENCES = [
     names_are_the_servers,
     arrays_instead_of_tensors,
     no_training_and_no_callbacks,
+    no_state_between_calls,
 ]
 
 

@@ -20,6 +20,7 @@ import psutil
 from tests.daemon_process import DaemonProcess
 from tests.idle import idle_share, of_processes
 from tests.pools.program import Answers
+from tests.waiting import wait_until
 
 #: Known to `asker` too, which is not imported here: it makes a client at import.
 SLEEP = -1
@@ -113,10 +114,7 @@ def survive_kill(program: Asked, daemon: DaemonProcess, count: int) -> Answers:
     asked = asked_path(daemon)
     asked.unlink(missing_ok=True)
     wait_for_answers = program.send(range(count))
-    end_s = time.monotonic() + ASKED_TIMEOUT_S
-    while not asked.exists():
-        assert time.monotonic() < end_s, f"the program asked nothing in {ASKED_TIMEOUT_S} s"
-        time.sleep(0.01)
+    wait_until(asked.exists, ASKED_TIMEOUT_S, what="the program has asked")
     # What is about to be asked is now: the first ones are sent, and others follow.
     time.sleep(0.5)
     daemon.kill()

@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,11 +20,10 @@ from typing import Any
 
 import psutil
 
-from tests.conftest import CHECKOUT
 from tests.daemon_process import clean_environment
-from tests.redis_process import free_port
+from tests.logged_process import LoggedProcess, search_path
+from tests.ports import free_port
 
-START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 100.0
 PARALLEL = 64
@@ -35,7 +33,7 @@ LOGIN_LIMITS = ("sh", "-c", 'ulimit -Sn 1024 2>/dev/null; exec "$@"', "sh")
 Answers = list[dict[str, Any]]
 
 
-class Program:
+class Program(LoggedProcess):
     """One program with its children.
 
     Args:
@@ -49,31 +47,17 @@ class Program:
 
     def __init__(self, command: Sequence[str], directory: Path, **environment: str) -> None:
         self.log_path = directory / "program.log"
-        search = [str(CHECKOUT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*LOGIN_LIMITS, *command],
                 cwd=directory,
-                env=clean_environment(PYTHONPATH=os.pathsep.join(search), **environment),
+                env=clean_environment(PYTHONPATH=search_path(), **environment),
                 stdin=subprocess.PIPE if self.talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.talks else log,
                 stderr=log,
                 text=True,
                 start_new_session=True,
             )
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return self.log_path.read_text(errors="replace")
-
-    def wait_until(self, is_so: Callable[[], object], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until something is so."""
-        end_s = time.monotonic() + timeout_s
-        while not is_so():
-            assert self.process.poll() is None, f"the program ended with {self.process.returncode}:\n{self.log}"
-            assert time.monotonic() < end_s, f"not so after {timeout_s} s: {what}\n{self.log}"
-            time.sleep(0.02)
 
     def family(self) -> list[psutil.Process]:
         """Return the program and all that it has started."""

@@ -9,13 +9,7 @@ import pytest
 from tests.pools.driver import required
 from tests.pools.worker import CONCURRENCY, AskedWorker, Worker
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.redis,
-    pytest.mark.slow,
-    pytest.mark.tensorflow,
-    pytest.mark.timeout(280),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.redis, pytest.mark.slow, pytest.mark.tensorflow]
 
 
 @pytest.mark.parametrize("pool", list(CONCURRENCY))

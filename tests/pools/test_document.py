@@ -16,18 +16,18 @@ from celery import Celery
 
 from tests.conftest import CHECKOUT
 from tests.daemon_process import DaemonProcess, short_directory
+from tests.docs.pages import blocks_of, write_files
 from tests.pools.driver import required
 from tests.pools.matrix import ROWS
 from tests.pools.program import Program, beside_python
 from tests.pools.test_limits import ENFORCED
-from tests.redis_process import free_port
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow]
 
-PAGE = (CHECKOUT / "docs/pools.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
-COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.strip().splitlines()]
-FILES = {text.split("\n", 1)[0][2:]: text for kind, text in BLOCKS if kind == "python"}
+PAGE = CHECKOUT / "docs" / "pools.md"
+BLOCKS = blocks_of(PAGE)
+COMMANDS = [line for block in BLOCKS if block.language == "sh" for line in block.text.strip().splitlines()]
 
 
 def commands(program: str) -> list[str]:
@@ -36,14 +36,14 @@ def commands(program: str) -> list[str]:
 
 def table(heading: str) -> dict[str, list[str]]:
     """Return the rows of a section's table by their first cell."""
-    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    section = PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
     return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
 
 
 def test_every_block_is_a_file_or_commands_that_are_run_here() -> None:
-    assert {kind for kind, _ in BLOCKS} == {"python", "sh"}
-    assert all(re.fullmatch(r"\w+\.py", name) for name in FILES)
+    assert {block.language for block in BLOCKS} == {"python", "sh"}
+    assert all(block.file for block in BLOCKS if block.language == "python")
     assert {line.split()[0] for line in COMMANDS} == {"celery", "gunicorn", "uwsgi", "uvicorn", "python"}
 
 
@@ -86,8 +86,7 @@ def digits_daemon(models: Path) -> Iterator[DaemonProcess]:
 @pytest.fixture
 def start_command(run_directory: Path, digits_daemon: DaemonProcess) -> Iterator[Callable[..., Program]]:
     """Run one of the page's commands, beside its files."""
-    for name, text in FILES.items():
-        (run_directory / name).write_text(text)
+    write_files(BLOCKS, run_directory)
     started: list[Program] = []
 
     def start(line: str) -> Program:

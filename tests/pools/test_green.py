@@ -261,6 +261,7 @@ def test_a_wake_up_that_is_lost_costs_a_slice_and_no_more(server: FakeServer, mo
             time.sleep(timeout_ms / 1000)
 
     monkeypatch.setattr("select.poll", DeafPoll)
+    server.replies = [usual, after(0.2)]  # an answer that is here at the first look needs no wake-up
     with predictd.Client(str(server.endpoint)) as client:
         client.predict("double", np.ones((1, 4), np.float32))
         slept_ms.clear()

@@ -14,13 +14,7 @@ from tests.daemon_process import DaemonProcess
 from tests.pools.driver import check_answers, required
 from tests.pools.worker import CONCURRENCY, TASKS, Worker
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.redis,
-    pytest.mark.slow,
-    pytest.mark.tensorflow,
-    pytest.mark.timeout(280),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.redis, pytest.mark.slow, pytest.mark.tensorflow]
 
 #: Which limits of Celery's interrupt a call, as `docs/pools.md` says too.
 ENFORCED = {"prefork": {"soft", "hard"}, "solo": set(), "threads": set(), "gevent": {"hard"}, "eventlet": set()}

@@ -9,7 +9,7 @@ import pytest
 from tests.pools.driver import required
 from tests.pools.program import ScriptProgram, python
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow]
 
 SCRIPT = ("-m", "tests.pools.script")
 

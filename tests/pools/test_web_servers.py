@@ -10,7 +10,7 @@ from tests.conftest import CHECKOUT
 from tests.pools.driver import required
 from tests.pools.program import HttpProgram, ScriptProgram, ShortQueueProgram, beside_python, python
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow]
 
 WSGI = "tests.pools.wsgi_app:application"
 ASGI = "tests.pools.asgi_app:application"

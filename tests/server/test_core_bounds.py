@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from predictd_proto.messages import CancelRequest
 from predictd_server.execution import execute
@@ -23,8 +25,13 @@ def test_a_model_that_surprised_with_a_long_run_is_expected_to_do_so_again_for_a
     assert signature.expected_s(1) == pytest.approx(0.001, rel=0.2)
 
 
+def counted_rows(bench: CoreBench) -> int:
+    return sum(model.counted_rows for model in bench.core.admission.models.values())
+
+
 def held(bench: CoreBench) -> tuple[int, int, int, int]:
     admission = bench.core.admission
+    assert 0 <= counted_rows(bench) <= admission.rows
     return admission.requests, admission.rows, admission.bytes, bench.core.open_requests
 
 
@@ -67,6 +74,45 @@ def test_a_request_that_fails_half_way_gives_the_rest_of_its_room_back() -> None
     assert bench.error(1).code == "prediction_failed"
     assert held(bench) == (0, 0, 0, 0)
     assert bench.run_all() == 0
+
+
+def test_a_request_of_many_rows_shuts_nobody_out() -> None:
+    bench = CoreBench(max_batch_size=4, max_rows=16)
+    bench.send(1, rows(1000) % 7)
+    bench.run_one()
+    for number in range(2, 10):
+        bench.send(number, rows(1))
+    bench.send(12, rows(500) % 7)
+    bench.send(13, rows(4))
+    assert [number for number, answer in bench.answers.items() if getattr(answer, "code", "") == "overloaded"] == [
+        (b"p", 13)
+    ]
+    bench.run_all()
+    assert [bench.outputs(number)[0].shape[0] for number in (1, 2, 9, 12)] == [1000, 1, 1, 500]
+    assert held(bench) == (0, 0, 0, 0)
+    assert counted_rows(bench) == 0
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_what_counts_of_the_rows_that_wait_is_never_more_than_a_batch_of_each_request(data: st.DataObject) -> None:
+    bench = CoreBench(max_batch_size=8, max_rows=1 << 20)
+    open_rows: dict[int, int] = {}
+    for number in range(data.draw(st.integers(1, 20))):
+        match data.draw(st.sampled_from(["send", "cancel", "run"])):
+            case "send":
+                open_rows[number] = data.draw(st.integers(1, 40))
+                bench.send(number, rows(open_rows[number]) % 7)
+            case "cancel" if open_rows:
+                bench.send_message(CancelRequest(id=data.draw(st.sampled_from(sorted(open_rows)))))
+            case "run":
+                bench.run_one()
+        waiting = [request for request in bench.core._lanes.waiting() if request.next_row < request.rows]
+        assert bench.core.admission.rows == sum(request.rows - request.next_row for request in waiting)
+        assert counted_rows(bench) == sum(min(r.rows - r.next_row, 8) for r in waiting)
+    bench.run_all()
+    assert held(bench) == (0, 0, 0, 0)
+    assert counted_rows(bench) == 0
 
 
 def test_batches_of_strings_are_bounded_by_the_bytes_they_really_have() -> None:

@@ -92,6 +92,7 @@ def test_a_wrong_file_names_the_setting_and_the_file(tmp_path: Path, text: str, 
     ("environ", "said"),
     [
         ({"PREDICTD_MAX_BACH_SIZE": "8"}, ["PREDICTD_MAX_BACH_SIZE", "did you mean PREDICTD_MAX_BATCH_SIZE?"]),
+        ({"PREDICTD_TASK_MAX_RETRYS": "3"}, ["PREDICTD_TASK_MAX_RETRYS", "did you mean PREDICTD_TASK_MAX_RETRIES?"]),
         ({"PREDICTD_MAX_BATCH_SIZE": "many"}, ["environment PREDICTD_MAX_BATCH_SIZE", "'many'", "a whole number"]),
         ({"PREDICTD_DETERMINISTIC": "maybe"}, ["true or false"]),
         ({"PREDICTD_CONFIG": "/nowhere/x.toml"}, ["/nowhere/x.toml", "can't be read"]),

@@ -6,11 +6,9 @@ import asyncio
 import inspect
 import os
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ import predictd
 from predictd.testing import FakeModel, FakeServer, fake_server, in_process, new_endpoint
 from predictd_proto.limits import Limits
 from tests.client.fake_process import run_program
+from tests.ports import free_tcp_endpoint
 from tests.testing_kit.conftest import ROWS, Serve, doubling
 
 # As in a user's module: made at import, its endpoint looked for once, its connections kept.
@@ -246,20 +245,9 @@ def test_in_process_answers_whatever_the_endpoint() -> None:
         assert len(server.requests) == 2
 
 
-def free_port() -> int:
-    """Return a port that is free, as is the next one, for control."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            with suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
-
-
 def test_tcp_works_too() -> None:
     with (
-        fake_server(doubling(), endpoint=f"tcp://127.0.0.1:{free_port()}") as server,
+        fake_server(doubling(), endpoint=free_tcp_endpoint()) as server,
         predictd.Client(server.endpoint) as client,
     ):
         assert client.predict("double", ROWS).outputs.sum() == ROWS.sum() * 2

@@ -22,6 +22,7 @@ from predictd.routing.routes import Routes
 from predictd.wording import named
 from predictd_proto.endpoints import Endpoint, default_endpoints, parse_endpoints
 from predictd_proto.errors import ConfigError, PredictdError, RetryableError
+from predictd_proto.quantities import seconds_text
 
 if TYPE_CHECKING:
     from predictd.requests.catalogue import Key, Plan
@@ -82,9 +83,24 @@ class Asking:
         return routes
 
     @property
-    def known_endpoints(self) -> tuple[str, ...]:
-        """The endpoints as far as they are known without looking at the environment."""
-        return () if self._routes is None else tuple(str(link.endpoint) for link in self._routes.links)
+    def endpoints(self) -> tuple[str, ...]:
+        """Where servers are looked for."""
+        return tuple([str(link.endpoint) for link in self.routes.links])
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What a client was given, by the names of its arguments: enough to make another like it."""
+        return {
+            "endpoint": self.given,
+            "timeout_ms": self.timeout_ms,
+            "connect_timeout_ms": self.connect_timeout_ms,
+            "retries": self.retries,
+        }
+
+    def __str__(self) -> str:
+        # To be shown must not look at the environment: what it says counts from the first question on.
+        where = "default endpoint" if self._routes is None else ", ".join(self.endpoints)
+        return f"{where}, time-out {seconds_text(self.timeout_ms)}"
 
     def close(self) -> None:
         """Close the idle connections; a later question opens new ones."""

@@ -55,12 +55,8 @@ def fake_server(
         (1, 10)
     """
     server = FakeServer(models, endpoint=endpoint or default_test_endpoint(), limits=limits)
-    try:
-        with serve_on_sockets(server, is_announced=endpoint is None):
-            yield server
-    finally:
-        server.models.restore()
-    server.check()
+    with _settled(server), serve_on_sockets(server, is_announced=endpoint is None):
+        yield server
 
 
 @as_block
@@ -91,9 +87,15 @@ def in_process(
         array([7.], dtype=float32)
     """
     server = FakeServer(models, endpoint=endpoint or default_test_endpoint(), limits=limits)
+    with _settled(server), serve_in_process(server, is_everywhere=endpoint is None):
+        yield server
+
+
+@contextmanager
+def _settled(server: FakeServer) -> Iterator[None]:
+    """Put its models back as they were, once it serves no more; then tell of mistakes, unless the block has failed."""
     try:
-        with serve_in_process(server, is_everywhere=endpoint is None):
-            yield server
+        yield
     finally:
         server.models.restore()
     server.check()

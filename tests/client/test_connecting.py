@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 import predictd
+from predictd.connections.transport import Connection
 from predictd_proto.frames import encode
 from predictd_proto.messages import ErrorResponse, Hello, StatusRequest, Welcome
 from tests.client.fake_process import FakeProcess, run_program
@@ -38,6 +39,23 @@ def path_of(endpoint: str) -> str:
 
 def test_no_socket_file(endpoint: str) -> None:
     assert "no such socket file: is `predictd serve` running" in unavailable(endpoint)
+
+
+def test_a_moment_without_descriptors_is_waited_out(
+    server: FakeServer, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del server
+    refusals = ["the first", "the second", "the third"]
+
+    def opened(address: str) -> Connection:
+        if refusals:
+            raise predictd.TransportError(refusals.pop())
+        return Connection(address)
+
+    monkeypatch.setattr("predictd.connections.connecting.open_connection", opened)
+    with predictd.Client(endpoint) as client:
+        assert client.predict("double", ROWS).outputs.sum() == 8
+    assert not refusals
 
 
 def test_no_directory(folder: str) -> None:

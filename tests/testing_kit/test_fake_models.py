@@ -204,7 +204,7 @@ def test_an_error_of_the_test_is_not_hidden_by_a_mistake() -> None:
         (lambda: FakeModel("m", inputs=("float33", (None,)), outputs=PIXELS), "expected a dtype such as 'float32'"),
         (lambda: FakeModel("m", inputs=("float32", (None, "a")), outputs=PIXELS), "shape of tensor 'input_0'"),
         (lambda: FakeModel("m", inputs=PIXELS, outputs=np.float32(3)), "an example array needs an axis of rows"),
-        (lambda: FakeModel("m", inputs=PIXELS, outputs=PIXELS, state="gone"), "state: expected one of available, loading, ready"),
+        (lambda: FakeModel("m", inputs=PIXELS, outputs=PIXELS, state="gone"), "state: expected one of available"),
         (lambda: FakeModel("m", inputs=PIXELS, outputs=PIXELS, version=-1), "fake model 'm': field version"),
         (lambda: FakeModel("m", inputs=PIXELS, signatures={}), "give either signatures, or inputs, outputs"),
         (lambda: Shelf(["m"], lambda metadata: metadata), "a fake serves FakeModel objects, got a str: 'm'"),

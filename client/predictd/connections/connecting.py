@@ -14,7 +14,7 @@ from typing import Protocol
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
 from predictd.wording import restated
-from predictd_proto.errors import ProtocolError, RemoteProtocolError, ServerUnavailableError
+from predictd_proto.errors import ProtocolError, RemoteProtocolError, ServerUnavailableError, TransportError
 from predictd_proto.frames import decode, encode
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, Hello, Message, Welcome
@@ -34,6 +34,10 @@ BRIEF_WINDOW_MS = 20.0
 
 #: Kept back of the time for finding out why nobody answers.
 DIAGNOSIS_MS = 500.0
+
+#: libzmq gives the descriptors of closed connections back on a thread of its own: where hundreds were lost with a
+#: server on a busy machine, a limit of 1,024 was reached for a moment.
+DESCRIPTORS_MS = 2_000.0
 
 #: Between looks at whether anything listens yet.
 FIRST_PAUSE_S = 0.01
@@ -106,7 +110,7 @@ def connect(address: str, *, deadline: Deadline, is_awaited: bool = True) -> Con
 
 
 def _try_once(address: str, window_ms: float, deadline: Deadline) -> Connection | None:
-    connection = open_connection(address)
+    connection = _opened(address, deadline.sooner(DESCRIPTORS_MS))
     try:
         if connection.wait_connected(deadline.sooner(window_ms)):
             welcome = _shake_hands(connection, deadline)
@@ -120,6 +124,18 @@ def _try_once(address: str, window_ms: float, deadline: Deadline) -> Connection 
         raise
     connection.close()
     return None
+
+
+def _opened(address: str, deadline: Deadline) -> Connection:
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return open_connection(address)
+        except TransportError:
+            if deadline.is_over:
+                raise
+        time.sleep(min(pause_s, deadline.remaining_ms / 1000))
+        pause_s = min(pause_s * 2, MOST_PAUSE_S)
 
 
 def _is_listening(address: str, deadline: Deadline) -> bool:

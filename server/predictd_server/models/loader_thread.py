@@ -13,11 +13,14 @@ from typing import Any
 
 from predictd_proto.errors import InternalServerError
 from predictd_server.models.departures import Departures
+from predictd_server.models.files import ModelFile
 from predictd_server.models.loader import Loader
+from predictd_server.models.low_priority import step_back, yielding
 from predictd_server.models.orders import Order, OrderDesk
 from predictd_server.models.reclaim import reclaim_memory
-from predictd_server.models.registry import Registry
+from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.models.repository import Repository
+from predictd_server.models.settings import ModelSettings
 from predictd_server.models.stock import Stock
 from predictd_server.models.version_loading import VersionLoading
 from predictd_server.models.watch import Watch
@@ -60,12 +63,13 @@ class LoaderThread:
         self._on_started = on_started
         self._loading = VersionLoading(settings)
         self._is_stopping = False
+        self._has_stepped_back = False
         departures = Departures(seen_generation, reclaim_memory)
         self._loader = Loader(
             registry=registry,
             repository=repository,
             watch=Watch(repository, interval_s=settings.watch_s, settle_s=settings.settle_s),
-            stock=Stock(registry, self._loading.load, departures, reclaim_memory),
+            stock=Stock(registry, self._load, departures, reclaim_memory),
             departures=departures,
             desk=self.desk,
         )
@@ -101,6 +105,14 @@ class LoaderThread:
             if order is not None:
                 self._carry_out(order)
             self._see_start()
+
+    def _load(self, file: ModelFile, settings: ModelSettings) -> ServedModel:
+        with yielding():
+            served = self._loading.load(file, settings)
+        if not self._has_stepped_back:
+            self._has_stepped_back = True
+            step_back()
+        return served
 
     def _see_start(self) -> None:
         """The server takes requests from when the first model is ready."""

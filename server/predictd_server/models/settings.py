@@ -46,7 +46,10 @@ class ModelSettings:
         inputs: A frozen graph's inputs: the caller's names for its tensors; empty: every placeholder.
         outputs: Its outputs, likewise; empty: every tensor that nothing else uses.
         modules: Python modules to import before it is loaded: they register its custom objects.
-        unsafe: What becomes of a file that may run code when it is loaded: `REFUSE`, `WARN` or `ALLOW`.
+        unsafe: What becomes of a file that may run code when it is loaded. Code in the file itself (Lambda, names of
+            foreign modules in files of Keras 2, whatever `safe_mode` refuses) loads with `ALLOW` only. HDF5 files,
+            `modules`, and graphs that read or write files are refused by `REFUSE`, noted by `WARN`, and served without
+            a word by `ALLOW`. Graphs that call Python are always refused.
         digests: The only digests ("sha256:...") that may be loaded; empty for any.
         max_bytes: The largest file or directory that is loaded, in bytes; None for any.
         tolerance: How far its answers may be from the golden ones beside it, relative to the largest of a tensor.

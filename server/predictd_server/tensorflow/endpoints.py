@@ -5,7 +5,7 @@ Owns the choice of one trace among those that a function was saved with, and its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import tensorflow as tf
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_server.keras_files.tensor_tree import leaves, leaves_with_keys, structure_of, unique_names
+from predictd_server.models.code_policy import CodePolicy
 from predictd_server.tensorflow.session_signature import check_not_empty
 from predictd_server.tensorflow.source_model import TracedSignature, output_specs, tensor_spec, trace
 
@@ -21,22 +22,23 @@ from predictd_server.tensorflow.source_model import TracedSignature, output_spec
 CALL = "call"
 
 
-def read_endpoints(loaded: Any) -> dict[str, Callable[[], TracedSignature]]:
+def read_endpoints(loaded: Any, code: CodePolicy) -> dict[str, Callable[[], TracedSignature]]:
     """Return, by the name of each function that a loaded object has, what traces it.
 
     Args:
         loaded: What `tf.saved_model.load` gave.
+        code: What becomes of graphs that do more than compute.
     """
     found: dict[str, Callable[[], TracedSignature]] = {}
     for attribute, value in sorted(vars(loaded).items()):
         traces = getattr(value, "concrete_functions", None)
         if traces:
             name = CALL if attribute == "__call__" else attribute
-            found.setdefault(name, partial(_traced, name, value, list(traces)))
+            found.setdefault(name, partial(_traced, name, value, list(traces), code))
     return found
 
 
-def _traced(name: str, function: Any, traces: Sequence[Any]) -> TracedSignature:
+def _traced(name: str, function: Any, traces: Sequence[Any], code: CodePolicy) -> TracedSignature:
     servable = [each for each in traces if all(_is_servable(leaf) for leaf in _arguments(each))]
     if not servable:
         text = f"endpoint {name!r} takes something other than dense tensors; expected dense ones"
@@ -50,11 +52,11 @@ def _traced(name: str, function: Any, traces: Sequence[Any]) -> TracedSignature:
 
     def call(tensors: Sequence[Any]) -> list[Any]:
         values = iter(tensors)
-        answer = function(*_filled(args, values), **_filled(kwargs, values))
+        answer = _in_order(function(*_filled(args, values), **_filled(kwargs, values)))
         answered.append(answer)
         return leaves(answer)
 
-    flat = trace(call, inputs)
+    flat = trace(name, call, inputs, code)
     keyed = list(leaves_with_keys(answered[-1]))
     output_names = unique_names([key or f"output_{index}" for index, (key, _) in enumerate(keyed)])
     check_not_empty(name, dict.fromkeys(names), dict.fromkeys(output_names))
@@ -75,6 +77,13 @@ def _arguments(concrete: Any) -> Iterator[Any]:
 
 def _filled(arguments: Any, values: Iterator[Any]) -> Any:
     return tf.nest.map_structure(lambda leaf: next(values) if isinstance(leaf, tf.TensorSpec) else leaf, arguments)
+
+
+def _in_order(tree: Any) -> Any:
+    """Return an answer with its keys sorted: the file keeps them in no order, which would differ from load to load."""
+    if isinstance(tree, Mapping):
+        return {key: _in_order(tree[key]) for key in sorted(tree)}
+    return [_in_order(child) for child in tree] if isinstance(tree, (list, tuple)) else tree
 
 
 def _is_servable(leaf: Any) -> bool:

@@ -41,24 +41,6 @@ _WRITES = (
 _NO_WRITES = ("ScatterNd",)
 _RANDOM = ("Random", "Stateless", "Stateful", "Multinomial", "ParameterizedTruncated", "TruncatedNormal")
 _CALLS = ("StatelessIf", "StatelessWhile", "StatelessCase", "StatefulPartitionedCall")
-_PYTHON_CALLS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
-_FILE_OPERATIONS = {
-    "DeleteFile",
-    "FixedLengthRecordDatasetV2",
-    "MatchingFiles",
-    "MergeV2Checkpoints",
-    "ReadFile",
-    "RestoreV2",
-    "Save",
-    "SaveV2",
-    "TFRecordDataset",
-    "TFRecordDatasetV2",
-    "TFRecordReaderV2",
-    "TextLineDataset",
-    "TextLineReaderV2",
-    "WholeFileReaderV2",
-    "WriteFile",
-}
 _HALVES = {types_pb2.DT_HALF, types_pb2.DT_BFLOAT16}
 
 
@@ -110,16 +92,6 @@ class FlatGraph:
     def uses_halves(self) -> bool:
         """Whether some of it is computed in float16 or bfloat16."""
         return any(attribute.type in _HALVES for node in self._all_nodes() for attribute in node.attr.values())
-
-    @property
-    def file_operations(self) -> list[str]:
-        """The operations that read or write files of their own choice."""
-        return sorted({node.op for node in self._all_nodes() if node.op in _FILE_OPERATIONS})
-
-    @property
-    def calls_python(self) -> bool:
-        """Whether it calls a function of the Python process that saved it."""
-        return any(node.op in _PYTHON_CALLS for node in self._all_nodes())
 
     def _all_nodes(self) -> Iterator[Any]:
         yield from self.graph_def.node

@@ -15,6 +15,7 @@ from tensorflow.core.framework import graph_pb2
 
 from predictd_proto.dtypes import is_dtype
 from predictd_proto.errors import ModelLoadError
+from predictd_server.models.code_policy import CodePolicy
 from predictd_server.models.settings import ModelSettings
 from predictd_server.tensorflow.session_runner import session_config
 from predictd_server.tensorflow.session_signature import session_signature
@@ -22,18 +23,19 @@ from predictd_server.tensorflow.source_model import SourceModel
 
 #: The one signature of a frozen graph; the name that exports use.
 SIGNATURE = "serving_default"
-_TABLE_FILLS = ("InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
+_TABLE_FILLS = ("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2")
 #: Operations that nothing uses and that are no answer.
 _NO_ANSWERS = ("Assert", "Const", "NoOp", "Placeholder", "PlaceholderWithDefault")
 _MOST_NAMES = 8
 
 
-def read_frozen_graph(path: Path, settings: ModelSettings) -> SourceModel:
+def read_frozen_graph(path: Path, settings: ModelSettings, code: CodePolicy) -> SourceModel:
     """Load a frozen graph into a session.
 
     Args:
         path: A binary GraphDef.
         settings: Names its inputs and outputs, where they are not every placeholder and every tensor nothing uses.
+        code: What becomes of a graph that does more than compute.
 
     Raises:
         ModelLoadError: It is no GraphDef, has no such tensors, or they can't be sent.
@@ -48,7 +50,7 @@ def read_frozen_graph(path: Path, settings: ModelSettings) -> SourceModel:
     session.run([op for op in graph.get_operations() if op.type in _TABLE_FILLS])
     parameters, weight_bytes = _constant_totals(graph)
     return SourceModel(
-        signatures={SIGNATURE: session_signature(SIGNATURE, session, "session", inputs, outputs)},
+        signatures={SIGNATURE: session_signature(SIGNATURE, session, "session", inputs, outputs, code)},
         default_signature=SIGNATURE,
         owner=session,
         parameters=parameters,

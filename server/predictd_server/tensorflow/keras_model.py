@@ -55,20 +55,20 @@ def read_keras(
         text = "it holds weights without a model; expected what model.save() writes: model.keras"
         raise ModelLoadError(text)
     line = line_for(stored)
-    _meet_code(stored, line, custom_objects, modules, code)
+    _meet_config(stored, line, custom_objects, modules, code)
     if is_hdf5:
         code.meet(
             "it is an HDF5 file, a format whose loaders have run code from files more than once",
             "save the model as model.keras",
         )
     model = _loaded(path, stored, line, custom_objects, code)
-    return _traced(model, line)
+    return _traced(model, line, code)
 
 
-def _meet_code(
+def _meet_config(
     stored: StoredConfig, line: KerasLine, custom_objects: Mapping[str, Any], modules: Sequence[str], code: CodePolicy
 ) -> None:
-    for what in stored.lambdas():
+    for what in stored.lambdas(are_named_ones_code=line.is_keras_2):
         code.meet_carried_code(what, f"build the model without Lambda, or {_EXPORT}")
     if not line.is_keras_2:
         return
@@ -100,7 +100,7 @@ def _loaded(
     return model
 
 
-def _traced(model: Any, line: KerasLine) -> SourceModel:
+def _traced(model: Any, line: KerasLine, code: CodePolicy) -> SourceModel:
     tree, dense = model_inputs(model, line.default_dtype)
     ragged = [index for index, leaf in enumerate(leaves(tree)) if is_ragged(leaf)]
     inputs = (*dense, *(TensorSpec(_LENGTHS.format(dense[index].name), "int64", (None,)) for index in ragged))
@@ -114,7 +114,7 @@ def _traced(model: Any, line: KerasLine) -> SourceModel:
         answered.append(answer)
         return [_dense(leaf) for leaf in leaves(answer)]
 
-    function = trace(call, inputs)
+    function = trace(SIGNATURE, call, inputs, code)
     output_tree = answered[-1]
     names = output_names(model, output_tree)
     input_names = [tensor.name for tensor in inputs]

@@ -57,7 +57,7 @@ def load_model(
         source = read_model(file, settings, code)
         specs = {name: traced.spec for name, traced in source.signatures.items()}
         recordings = recorded_inputs(file, specs, source.default_signature)
-        selected = _select(source, ladder, constant_limit_bytes, recordings, code)
+        selected = _select(source, ladder, constant_limit_bytes, recordings)
     except Exception as error:
         raise load_failure(file.path, error) from error
     loaded = LoadedModel(
@@ -82,7 +82,6 @@ def _select(
     ladder: Sequence[int],
     constant_limit_bytes: int,
     recordings: Mapping[str, tuple[Recording, ...]],
-    code: CodePolicy,
 ) -> dict[str, Selected]:
     selected: dict[str, Selected] = {}
     others = [name for name in source.signatures if name != source.default_signature]
@@ -95,7 +94,7 @@ def _select(
             continue
         try:
             selected[name] = select_runner(
-                traced, source.owner, ladder, constant_limit_bytes, source.saved_model, code, recorded
+                traced, source.owner, ladder, constant_limit_bytes, source.saved_model, recorded
             )
         except ModelLoadError as error:
             if name == source.default_signature:

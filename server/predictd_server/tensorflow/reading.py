@@ -32,9 +32,9 @@ def read_model(file: ModelFile, settings: ModelSettings, code: CodePolicy) -> So
     # For every format: a module may register operations too.
     custom_objects = import_modules(settings.modules)
     if file.format is ModelFormat.SAVED_MODEL:
-        return read_saved_model(file.path, settings.tags, settings.signature)
+        return read_saved_model(file.path, settings.tags, settings.signature, code)
     if file.format is ModelFormat.FROZEN_GRAPH:
-        return read_frozen_graph(file.path, settings)
+        return read_frozen_graph(file.path, settings, code)
     # Keras takes a second to import, which the others don't need.
     from predictd_server.tensorflow.keras_model import read_keras
 

@@ -16,6 +16,7 @@ from tensorflow.python.saved_model import loader_impl
 
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
+from predictd_server.models.code_policy import CodePolicy
 from predictd_server.models.load_failure import reason_of
 from predictd_server.tensorflow.endpoints import read_endpoints
 from predictd_server.tensorflow.saved_session import KIND, SavedGraph, open_session
@@ -38,13 +39,14 @@ _SERVING = ("serve",)
 _INTERNAL = "__saved_model"
 
 
-def read_saved_model(path: Path, tags: Sequence[str], wanted: str | None) -> SourceModel:
+def read_saved_model(path: Path, tags: Sequence[str], wanted: str | None, code: CodePolicy) -> SourceModel:
     """Load a SavedModel and trace its signatures, or where it has none, the functions that can be called.
 
     Args:
         path: Its directory.
         tags: Those of the graph to serve; empty for its only one, or "serve".
         wanted: The signature that must be there; None for the likeliest.
+        code: What becomes of graphs that do more than compute.
 
     Raises:
         ModelLoadError: It has no such graph, or no signature that can be served.
@@ -52,13 +54,13 @@ def read_saved_model(path: Path, tags: Sequence[str], wanted: str | None) -> Sou
     chosen = _choose_graph(path, tags)
     saved = SavedGraph(path, tuple(chosen.meta_info_def.tags))
     if not chosen.HasField("object_graph_def"):
-        return _read_in_session(saved, wanted)
+        return _read_in_session(saved, wanted, code)
     loaded = tf.saved_model.load(str(path), tags=list(saved.tags))
     if loaded.signatures:
         functions = dict(loaded.signatures)
-        signatures, default = read_each(functions, lambda name: _traced(name, functions[name]), wanted)
+        signatures, default = read_each(functions, lambda name: _traced(name, functions[name], code), wanted)
     else:
-        endpoints = read_endpoints(loaded)
+        endpoints = read_endpoints(loaded, code)
         signatures, default = read_each(endpoints, lambda name: endpoints[name](), wanted)
     variables = {id(v): v for signature in signatures.values() for v in signature.function.graph.variables}
     parameters, weight_bytes = weight_totals(list(variables.values()))
@@ -123,7 +125,7 @@ def _choose_graph(path: Path, tags: Sequence[str]) -> Any:
     raise ModelLoadError(text)
 
 
-def _read_in_session(saved: SavedGraph, wanted: str | None) -> SourceModel:
+def _read_in_session(saved: SavedGraph, wanted: str | None, code: CodePolicy) -> SourceModel:
     """Load a graph of TensorFlow 1 as TensorFlow 1 did."""
     session, loaded = open_session(saved)
     definitions = {name: it for name, it in loaded.signature_def.items() if not name.startswith(_INTERNAL)}
@@ -132,7 +134,7 @@ def _read_in_session(saved: SavedGraph, wanted: str | None) -> SourceModel:
         inputs = {key: _tensor(session.graph, key, info) for key, info in definitions[name].inputs.items()}
         outputs = {key: _tensor(session.graph, key, info) for key, info in definitions[name].outputs.items()}
         ordered = {key: outputs[key] for key in sorted(outputs, key=_output_order)}
-        return session_signature(name, session, KIND, dict(sorted(inputs.items())), ordered)
+        return session_signature(name, session, KIND, dict(sorted(inputs.items())), ordered, code)
 
     signatures, default = read_each(definitions, read, wanted)
     with session.graph.as_default():
@@ -153,7 +155,7 @@ def _tensor(graph: Any, key: str, info: Any) -> Any:
     return graph.get_tensor_by_name(info.name)
 
 
-def _traced(name: str, function: Any) -> TracedSignature:
+def _traced(name: str, function: Any, code: CodePolicy) -> TracedSignature:
     _, arguments = function.structured_input_signature
     check_not_empty(name, arguments, function.structured_outputs)
     inputs = tuple(tensor_spec(key, spec.dtype, spec.shape) for key, spec in arguments.items())
@@ -164,7 +166,7 @@ def _traced(name: str, function: Any) -> TracedSignature:
         answers = function(**dict(zip(keys, tensors, strict=True)))
         return [answers[key] for key in output_names]
 
-    flat = trace(call, inputs)
+    flat = trace(name, call, inputs, code)
     spec = SignatureSpec(
         name=name,
         inputs=inputs,

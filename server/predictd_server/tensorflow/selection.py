@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from predictd_proto.dtypes import STRING
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
-from predictd_server.models.code_policy import CodePolicy
+from predictd_proto.tensors import TensorSpec
 from predictd_server.models.load_failure import reason_of
 from predictd_server.processors import usable_processors
 from predictd_server.runner import LoadedSignature, Runner, Synthesis
@@ -88,7 +88,6 @@ def select_runner(
     ladder: Sequence[int],
     constant_limit_bytes: int,
     saved_model: SavedGraph | None,
-    code: CodePolicy,
     recordings: tuple[Recording, ...] = (),
 ) -> Selected:
     """Return a signature with the fastest way to run it that is right.
@@ -99,7 +98,6 @@ def select_runner(
         ladder: The batch sizes it will be run with, ascending.
         constant_limit_bytes: How many bytes of weights may become constants.
         saved_model: The SavedModel that TensorFlow 1's loader could read too, if there is one.
-        code: What becomes of a graph that reads or writes files.
         recordings: Requests recorded for it: what it is tried with where it takes no made-up inputs.
 
     Raises:
@@ -107,8 +105,6 @@ def select_runner(
     """
     reference = traced.reference(owner)
     flat = traced.flat or _flattened(traced)
-    if flat is not None:
-        _meet(flat, traced.spec.name, code)
     sizes = _trial_sizes(traced.spec, ladder)
     try:
         probe = find_probe(reference.run, traced.spec.inputs, sizes[-1], recordings).probe
@@ -140,18 +136,6 @@ def _select(
     return _selected(spec, runner, probe, tolerance)
 
 
-def _meet(flat: FlatGraph, name: str, code: CodePolicy) -> None:
-    if flat.calls_python:
-        text = (
-            f"signature {name!r} calls a Python function (tf.py_function or tf.numpy_function), which stayed in the "
-            "process that saved it; use TensorFlow operations instead"
-        )
-        raise ModelLoadError(text)
-    if flat.file_operations:
-        what = f"signature {name!r} reads or writes files ({', '.join(flat.file_operations)})"
-        code.meet(what, "give it the contents as a tensor instead")
-
-
 def _builders(
     traced: TracedSignature, flat: FlatGraph | None, constant_limit_bytes: int, saved_model: SavedGraph | None
 ) -> list[_Builder]:
@@ -180,7 +164,7 @@ def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception, recordin
     if recordings:
         text = f"{recordings[0].origin}: it can't run with what was recorded: {reason_of(error)}; record real inputs"
         raise ModelLoadError(text) from error
-    is_certain = all(tensor.dtype != STRING and None not in tensor.shape[1:] for tensor in spec.inputs)
+    is_certain = not any(_is_guessed(tensor) for tensor in spec.inputs)
     if _EMPTY_TABLE in str(error):
         text = (
             f"signature {spec.name!r} looks things up in a table without contents: an .h5 file holds no vocabularies, "
@@ -195,6 +179,12 @@ def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception, recordin
         f"it isn't warmed up, and runs the slowest way because no other could be compared with it; {_RECORD}"
     )
     return Selected(LoadedSignature(spec, reference), (note,))
+
+
+def _is_guessed(tensor: TensorSpec) -> bool:
+    """Whether more than its dtype and shape decides which values a graph takes: texts, lengths, indices, row splits."""
+    is_list_of_numbers = "int" in tensor.dtype and tensor.shape == (None,)
+    return tensor.dtype == STRING or None in tensor.shape[1:] or is_list_of_numbers
 
 
 def _unrepeatable(spec: SignatureSpec, reference: Runner, flat: FlatGraph | None, probe: Probe | Recording) -> Selected:

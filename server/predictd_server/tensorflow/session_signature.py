@@ -15,14 +15,16 @@ import tensorflow as tf
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.structures import Structure
+from predictd_server.models.code_policy import CodePolicy
 from predictd_server.tensorflow.flat_graph import FlatGraph
+from predictd_server.tensorflow.graph_code import meet_graph
 from predictd_server.tensorflow.private_graph import UnmovableError, build_session
 from predictd_server.tensorflow.session_runner import SessionRunner
 from predictd_server.tensorflow.source_model import TracedSignature, known_or_observed, tensor_spec
 
 
 def session_signature(
-    name: str, session: Any, kind: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    name: str, session: Any, kind: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any], code: CodePolicy
 ) -> TracedSignature:
     """Return a signature that runs in a session.
 
@@ -32,6 +34,7 @@ def session_signature(
         kind: What its runner is called.
         inputs: The graph's tensors by the callers' names, in order.
         outputs: Likewise.
+        code: What becomes of a graph that does more than compute.
 
     Raises:
         ModelLoadError: It takes nothing, gives nothing, or something that can't be sent.
@@ -42,6 +45,7 @@ def session_signature(
     input_specs = tuple(tensor_spec(each, tensor.dtype, tensor.shape) for each, tensor in inputs.items())
     nodes = [tensor.op.name for tensor in (*outputs.values(), *inputs.values())]
     graph_def = tf.compat.v1.graph_util.extract_sub_graph(session.graph.as_graph_def(), nodes)
+    meet_graph(name, graph_def, code)
     spec = SignatureSpec(
         name=name,
         inputs=input_specs,

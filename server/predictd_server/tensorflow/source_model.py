@@ -14,10 +14,12 @@ import tensorflow as tf
 
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
+from predictd_server.models.code_policy import CodePolicy
 from predictd_server.models.wire_specs import wire_spec
 from predictd_server.runner import Arrays, Runner
 from predictd_server.tensorflow.flat_graph import FlatGraph
 from predictd_server.tensorflow.function_runner import FunctionRunner
+from predictd_server.tensorflow.graph_code import meet_graph
 from predictd_server.tensorflow.saved_session import SavedGraph
 from predictd_server.tensorflow.session_runner import SessionRunner
 from predictd_server.trials.probe import find_probe
@@ -66,12 +68,19 @@ class SourceModel:
     saved_model: SavedGraph | None = None
 
 
-def trace(call: Callable[[Sequence[Any]], Sequence[Any]], inputs: Sequence[TensorSpec]) -> Any:
+def trace(
+    name: str, call: Callable[[Sequence[Any]], Sequence[Any]], inputs: Sequence[TensorSpec], code: CodePolicy
+) -> Any:
     """Return a concrete function of a Python call.
 
     Args:
+        name: The signature that it is for.
         call: From tensors to tensors.
         inputs: What it takes; axes that are None stay free.
+        code: What becomes of a graph that does more than compute.
+
+    Raises:
+        ModelLoadError: The graph is refused.
     """
     signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in inputs]
 
@@ -79,7 +88,9 @@ def trace(call: Callable[[Sequence[Any]], Sequence[Any]], inputs: Sequence[Tenso
         return list(call(tensors))
 
     # Keras itself traces `predict` and `export` without autograph.
-    return tf.function(flat, input_signature=signature, autograph=False).get_concrete_function()
+    function = tf.function(flat, input_signature=signature, autograph=False).get_concrete_function()
+    meet_graph(name, function.graph.as_graph_def(), code)
+    return function
 
 
 def tensor_spec(name: str, dtype: Any, shape: Any) -> TensorSpec:

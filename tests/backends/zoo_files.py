@@ -78,6 +78,7 @@ def _save_text_model(path: Path, other: Path) -> None:
                             "standardize": "lower",
                             "split": "whitespace",
                             "output_mode": "int",
+                            "ngrams": None,
                         },
                         "registered_name": None,
                     }

@@ -17,7 +17,7 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
-import jax
+import jax  # pyright: ignore[reportMissingImports]  (an extra of its own)
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class JaxRunner:
     def __init__(self, model: Any, input_tree: Any, inputs: Sequence[TensorSpec]) -> None:
         self.answer_tree: Any = None
         self.traces = 0
-        self._model = model
+        self._model: Any = model
         self._input_tree = input_tree
         self._shorts = [None if jax.config.jax_enable_x64 else _SHORT.get(spec.dtype) for spec in inputs]
         self._variables = list(model.variables)

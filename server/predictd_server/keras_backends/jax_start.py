@@ -28,7 +28,7 @@ def start(settings: Settings) -> dict[str, Any]:
         os.environ[_THREADS] = str(settings.intra_op_threads)
     threads = int(os.environ.setdefault(_THREADS, str(usable_processors())))
     os.environ[_PREALLOCATE] = "false" if settings.memory_growth else "true"
-    import jax
+    import jax  # pyright: ignore[reportMissingImports]  (an extra of its own)
 
     return {
         "jax": jax.__version__,

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]  (an extra of its own)
 from numpy.typing import NDArray
 
 from predictd_server.keras_backends.torch_tensors import device_of, release_weights, to_array, to_tensor
@@ -34,7 +34,7 @@ class TorchRunner:
 
     def __init__(self, model: Any, input_tree: Any) -> None:
         self.answer_tree: Any = None
-        self._model = model
+        self._model: Any = model
         self._input_tree = input_tree
         self._device = device_of(model)
 

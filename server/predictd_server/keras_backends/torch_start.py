@@ -33,7 +33,7 @@ def start(settings: Settings) -> dict[str, Any]:
         os.environ.setdefault(_CUBLAS, _CUBLAS_DETERMINISTIC)
     for name, value in _NO_SPINNING.items():
         os.environ.setdefault(name, value)
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]  (an extra of its own)
 
     torch.set_num_threads(settings.intra_op_threads or usable_processors())
     if settings.inter_op_threads:

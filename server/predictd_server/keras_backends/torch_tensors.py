@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import ml_dtypes
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]  (an extra of its own)
 from numpy.typing import NDArray
 
 from predictd_proto.dtypes import BFLOAT16

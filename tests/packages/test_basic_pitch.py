@@ -30,7 +30,7 @@ def test_the_package_hears_the_same_notes_from_the_served_model(start_daemon: Ca
     local = Model(path)
     daemon = start_daemon(f"nmp={path}")
 
-    class Served(Model):
+    class Served(Model):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
             self.model = predictd.RemoteModel("nmp", endpoint=daemon.endpoint)
 

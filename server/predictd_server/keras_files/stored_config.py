@@ -131,7 +131,7 @@ def _foreign_name(node: dict[str, Any], packages: Container[str], known: Contain
         return ""
     is_function = name == _FUNCTION
     name = str(node.get("config")) if is_function else name
-    if name in known or node.get("registered_name") in known:
+    if name in known or str(node.get("registered_name")) in known:
         return ""
     package = module.partition(".")[0]
     # Functions of Keras' own modules are no parts of a model: they download, unpack and load other files.

@@ -109,7 +109,8 @@ def _traced(model: Any, line: KerasLine, code: CodePolicy) -> SourceModel:
     def call(tensors: Sequence[Any]) -> list[Any]:
         values = list(tensors[: len(dense)])
         for index, lengths in zip(ragged, tensors[len(dense) :], strict=True):
-            values[index] = tf.RaggedTensor.from_tensor(values[index], lengths=lengths)
+            ragged_tensor: Any = tf.RaggedTensor  # typeshed's stub of it knows no `from_tensor`
+            values[index] = ragged_tensor.from_tensor(values[index], lengths=lengths)
         answer = model(rebuild(tree, iter(values)), training=False)
         answered.append(answer)
         return [_dense(leaf) for leaf in leaves(answer)]

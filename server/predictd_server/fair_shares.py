@@ -35,28 +35,18 @@ class FairShares:
 
     Attributes:
         now_s: Where the user that runs, or ran last, began: nobody who waits is behind it.
-        waiting: How many users wait.
     """
 
-    __slots__ = ("_peak_s", "now_s", "waiting")
+    __slots__ = ("_peak_s", "now_s")
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.waiting = 0
         self._peak_s = 0.0
 
     def enter(self, share: Share) -> None:
         """Let a user begin to wait."""
-        if not self.waiting and self._peak_s > self.now_s:
-            # Nobody waited, so nobody was kept waiting by anybody's debts.
-            self.now_s = self._peak_s
-        self.waiting += 1
         if share.virtual_s < self.now_s:  # noqa: PLR1730
             share.virtual_s = self.now_s
-
-    def leave(self) -> None:
-        """Let a user wait no more."""
-        self.waiting -= 1
 
     def choose(self, share: Share) -> None:
         """Note that a user's run begins; it must be one of those that wait."""
@@ -68,3 +58,8 @@ class FairShares:
         share.virtual_s += seconds / share.weight
         if share.virtual_s > self._peak_s:  # noqa: PLR1730
             self._peak_s = share.virtual_s
+
+    def forgive(self) -> None:
+        """Forget all debts: nobody waits, so nobody was kept waiting for them."""
+        if self._peak_s > self.now_s:  # noqa: PLR1730
+            self.now_s = self._peak_s

@@ -71,8 +71,10 @@ class Lanes:
         if lane is None:
             lane = self._lanes[key] = self._new_lane(key, request)
         request.lane = lane
-        if not lane.queue:
+        if not lane.queue and lane not in self._waiting:
             self._enter(lane)
+            self._waiting[lane] = None
+            lane.model.waiting_lanes += 1
         lane.add(request)
 
     def _new_lane(self, key: LaneKey, request: Pending) -> Lane:
@@ -88,21 +90,22 @@ class Lanes:
         return Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes, window_s=window_s)
 
     def _enter(self, lane: Lane) -> None:
-        """Let an empty lane take part."""
-        if lane not in self._waiting:
-            model = lane.model
-            self._waiting[lane] = None
-            if not model.lanes.waiting:
-                self._models.enter(model.share)
+        """Let an empty lane take part in sharing; the first of its model lets the model take part."""
+        # Who is alone keeps no account: that would make it slower and change nothing.
+        model = lane.model
+        if not model.waiting_lanes and len(self._admission.models) > 1:
+            if not self._waiting:
+                self._models.forgive()
+            self._models.enter(model.share)
+        if len(self._lanes) > 1:
+            if not model.waiting_lanes:
+                model.lanes.forgive()
             model.lanes.enter(lane.share)
 
     def _leave(self, lane: Lane) -> None:
         """Let a lane that became empty go; keep it for the next request of its kind if there are not too many."""
         del self._waiting[lane]
-        model = lane.model
-        model.lanes.leave()
-        if not model.lanes.waiting:
-            self._models.leave()
+        lane.model.waiting_lanes -= 1
         if lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES:
             del self._lanes[lane.key]
 
@@ -119,8 +122,10 @@ class Lanes:
             if lane is None:
                 break
             model = lane.model
-            self._models.choose(model.share)
-            model.lanes.choose(lane.share)
+            if len(self._lanes) > 1:
+                model.lanes.choose(lane.share)
+            if len(self._admission.models) > 1:
+                self._models.choose(model.share)
             most_rows = lane.max_rows
             full_s = lane.signature.costs_s.get(most_rows, 0.0)
             if full_s > self._fair_run_s and self._is_wanted_by_others(model, now):
@@ -154,8 +159,10 @@ class Lanes:
         """Make a lane and its model pay for a run."""
         model = lane.model
         model.ran_s += seconds
-        self._models.charge(model.share, seconds)
-        model.lanes.charge(lane.share, seconds)
+        if len(self._admission.models) > 1:
+            self._models.charge(model.share, seconds)
+        if len(self._lanes) > 1:
+            model.lanes.charge(lane.share, seconds)
 
     def next_wakeup(self) -> float | None:
         """Return when `take_batch` may have something though nothing arrives (monotonic); None for never."""
@@ -191,6 +198,9 @@ class Lanes:
 
 
 def _comes_before(lane: Lane, other: Lane) -> bool:
-    if lane.model is not other.model:
-        return lane.model.share.virtual_s < other.model.share.virtual_s
+    model, other_model = lane.model, other.model
+    if model is not other_model:
+        times_s = model.share.virtual_s, other_model.share.virtual_s
+        # One that was alone until now has no account: its run that has just ended is not its neighbour's.
+        return model.taken_s < other_model.taken_s if times_s[0] == times_s[1] else times_s[0] < times_s[1]
     return lane.share.virtual_s < other.share.virtual_s

@@ -26,6 +26,7 @@ class ModelQueue:
         counted_rows: Those that count: of a request that will be cut, no more than one batch takes.
         share: Its part of the engine among the models.
         lanes: Shares out its own part among its lanes, all alike.
+        waiting_lanes: Lanes of it with requests in them.
         ran_s: Seconds that the engine has spent on it.
         taken_s: When a batch of it last began (monotonic).
     """
@@ -36,6 +37,7 @@ class ModelQueue:
     counted_rows: int = 0
     share: Share = field(default_factory=Share)
     lanes: FairShares = field(default_factory=FairShares)
+    waiting_lanes: int = 0
     ran_s: float = 0.0
     taken_s: float = -math.inf
     seconds_per_row: float = 0.0

@@ -40,7 +40,10 @@ class OpenRequests:
 
     def add(self, request: Pending) -> None:
         """Take a request in."""
-        self._by_peer.setdefault(request.peer, {})[request.id] = request
+        requests = self._by_peer.get(request.peer)
+        if requests is None:
+            requests = self._by_peer[request.peer] = {}
+        requests[request.id] = request
         request.signature.open_requests += 1
 
     def remove(self, request: Pending) -> None:

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from predictd_proto.errors import (
-    ExpiredInQueueError,
-    InternalServerError,
     OverloadedError,
     PredictdError,
     ProtocolError,
-    RemoteProtocolError,
-    ServerDrainingError,
 )
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, PredictRequest
 from predictd_proto.tensors import Buffer
+from predictd_server import refusals
 from predictd_server.admission import Admission
 from predictd_server.batch import Batch, Run
 from predictd_server.counters import Counters
@@ -38,7 +35,7 @@ from predictd_server.replies import (
     response_frames,
     split_run,
 )
-from predictd_server.request_reader import RequestReader, misplaced
+from predictd_server.request_reader import RequestReader
 from predictd_server.response_cache import Key, key_of
 from predictd_server.shared_answers import SharedAnswers
 from predictd_server.whole_replies import whole_replies
@@ -121,7 +118,7 @@ class Core:
             self._answer_hello(peer, message)
         else:
             self.counters.requests_malformed_total += 1
-            self._answer_error(peer, getattr(message, "id", None), misplaced(message))
+            self._answer_error(peer, getattr(message, "id", None), refusals.misplaced(message))
 
     def _receive_predict(self, peer: bytes, message: PredictRequest, frames: Sequence[Buffer], now: float) -> None:
         self.counters.requests_total += 1
@@ -145,11 +142,9 @@ class Core:
 
     def _enqueue(self, request: Pending) -> None:
         if self.is_draining:
-            text = "the server is shutting down and takes no more work; try again when it is back"
-            raise ServerDrainingError(text)
-        if self._open.has(request.peer, request.id):
-            text = f"request id {request.id} is already in use on this connection; give each request one of its own"
-            raise RemoteProtocolError(text)
+            raise refusals.draining()
+        if self._open.find(request.peer, request.id) is not None:
+            raise refusals.id_in_use(request.id)
         if not request.rows:
             self.replies.append((request.peer, empty_response(request)))
             self.counters.requests_ok_total += 1
@@ -253,12 +248,7 @@ class Core:
 
     def _expire(self, now: float, request: Pending) -> None:
         self.counters.requests_expired_total += 1
-        waited_ms = (now - request.arrived_s) * 1000
-        text = (
-            f"{request.signature}: the request's time was up after {waited_ms:.0f} ms in the queue; it did not run. "
-            "Give it more time (timeout_ms), or ask for less at once"
-        )
-        self._answer_error(request.peer, request.id, ExpiredInQueueError(text))
+        self._answer_error(request.peer, request.id, refusals.expired(request, now))
         self._drop(request)
 
     def _start(self, batch: Batch, now: float) -> None:
@@ -340,11 +330,11 @@ class Core:
 
     def fail_message(self, peer: bytes, frames: Sequence[Buffer]) -> None:
         """Answer a message that a fault of ours kept from being taken in."""
-        self._answer_error(peer, request_id_of(frames), _fault())
+        self._answer_error(peer, request_id_of(frames), refusals.fault())
 
     def fail_batch(self, batch: Batch) -> None:
         """Answer a batch whose results a fault of ours kept from being taken in."""
-        self._fail(batch.parts, _fault())
+        self._fail(batch.parts, refusals.fault())
 
     def drain(self) -> None:
         """Refuse new work from now on; what was admitted still runs."""
@@ -387,7 +377,8 @@ class Core:
             self.shared.leave(request)
         self.admission.finish(request.byte_count)
         lane = request.lane
-        if lane is not None:
+        # Of most nothing waits any more.
+        if lane is not None and request.next_row < request.rows:
             counted_rows = request.counted_rows
             self.admission.start(lane.model, lane.release(request), counted_rows)
 
@@ -399,8 +390,3 @@ class Core:
 
     def _answer_error(self, peer: bytes, request_id: int | None, error: PredictdError) -> None:
         self.replies.append((peer, encode(ErrorResponse.from_error(request_id, error))))
-
-
-def _fault() -> InternalServerError:
-    text = "a fault in the server; its log has the details. Report it with them, and restart the server if it stays"
-    return InternalServerError(text)

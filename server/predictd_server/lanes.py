@@ -72,7 +72,9 @@ class Lanes:
             lane = self._lanes[key] = self._new_lane(key, request)
         request.lane = lane
         if not lane.queue and lane not in self._waiting:
-            self._enter(lane)
+            # Who is alone keeps no account: that would make it slower and change nothing.
+            if len(self._lanes) > 1 or len(self._admission.models) > 1:
+                self._enter(lane)
             self._waiting[lane] = None
             lane.model.waiting_lanes += 1
         lane.add(request)
@@ -91,16 +93,14 @@ class Lanes:
 
     def _enter(self, lane: Lane) -> None:
         """Let an empty lane take part in sharing; the first of its model lets the model take part."""
-        # Who is alone keeps no account: that would make it slower and change nothing.
         model = lane.model
-        if not model.waiting_lanes and len(self._admission.models) > 1:
+        if not model.waiting_lanes:
             if not self._waiting:
                 self._models.forgive()
             self._models.enter(model.share)
-        if len(self._lanes) > 1:
-            if not model.waiting_lanes:
-                model.lanes.forgive()
-            model.lanes.enter(lane.share)
+        if not model.waiting_lanes:
+            model.lanes.forgive()
+        model.lanes.enter(lane.share)
 
     def _leave(self, lane: Lane) -> None:
         """Let a lane that became empty go; keep it for the next request of its kind if there are not too many."""
@@ -143,6 +143,10 @@ class Lanes:
 
     def _next(self, now: float, *, is_draining: bool) -> Lane | None:
         """Return the lane whose batch may leave and whose turn it is."""
+        if len(self._waiting) == 1:
+            (only,) = self._waiting
+            if only.queue:
+                return only if is_draining or only.closes_at() <= now else None
         first: Lane | None = None
         for lane in list(self._waiting):
             if not lane.queue:

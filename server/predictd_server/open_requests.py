@@ -24,11 +24,6 @@ class OpenRequests:
         for requests in list(self._by_peer.values()):
             yield from list(requests.values())
 
-    def has(self, peer: bytes, request_id: int) -> bool:
-        """Whether a peer uses an id now."""
-        requests = self._by_peer.get(peer)
-        return requests is not None and request_id in requests
-
     def find(self, peer: bytes, request_id: int) -> Pending | None:
         """Return a peer's request."""
         requests = self._by_peer.get(peer)

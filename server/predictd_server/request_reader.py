@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from predictd_proto.errors import RemoteProtocolError
-from predictd_proto.messages import Message, PredictRequest
+from predictd_proto.messages import PredictRequest
 from predictd_proto.request_template import RequestTemplates
 from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.models.registry import Registry
@@ -71,12 +70,3 @@ class RequestReader:
             timeout_s = min(timeout_s, message.timeout_ms / 1000)
         byte_count = sum([len(tensor.data) for tensor in tensors])
         return Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s)
-
-
-def misplaced(message: Message) -> RemoteProtocolError:
-    """Return what to answer to a message that has no business on the data socket."""
-    text = (
-        f"a {type(message).__name__} does not belong on the data socket; "
-        "status and metadata are asked for on the control socket"
-    )
-    return RemoteProtocolError(text)

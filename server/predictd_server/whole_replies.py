@@ -6,12 +6,15 @@ pump thread only. Whatever it does not take goes the ordinary way through `repli
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 
 from predictd_proto.reply_template import ReplyTemplate, fits_template, run_facts
+from predictd_proto.tensors import Tensor
 from predictd_server.assembly import OutputRows
 from predictd_server.batch import Batch, Run
 from predictd_server.pending import Pending
+from predictd_server.served import ServedSignature
 
 #: Kinds of replies remembered per signature; one for each number of rows, and each shape where axes are free.
 MOST_TEMPLATES = 256
@@ -61,13 +64,25 @@ def whole_replies(run: Run, batch: Batch, queued_rows: int) -> list[tuple[Pendin
 def _template(request: Pending, cutters: list[OutputRows], rows: int) -> ReplyTemplate:
     signature = request.signature
     key = (rows, *[cutter.row_shape for cutter in cutters]) if signature.has_free_outputs else rows
-    template = signature.reply_templates.get(key)
+    return signature.reply_templates.get(key) or template_of(
+        signature, key, [cutter.rows(0, rows) for cutter in cutters]
+    )
+
+
+def template_of(signature: ServedSignature, key: object, outputs: Sequence[Tensor]) -> ReplyTemplate:
+    """Return the template of replies of one kind.
+
+    Args:
+        signature: Whose replies.
+        key: The kind: whatever tells outputs of other names, dtypes, shapes or sizes apart.
+        outputs: Those of any such reply.
+    """
+    templates = signature.reply_templates
+    template = templates.get(key)
     if template is None:
-        if len(signature.reply_templates) >= MOST_TEMPLATES:
-            signature.reply_templates.pop(next(iter(signature.reply_templates)))
-        tensors = [cutter.rows(0, rows) for cutter in cutters]
-        template = ReplyTemplate(signature.model, signature.version, tensors)
-        signature.reply_templates[key] = template
+        if len(templates) >= MOST_TEMPLATES:
+            templates.pop(next(iter(templates)))
+        template = templates[key] = ReplyTemplate(signature.model, signature.version, outputs)
     return template
 
 

@@ -240,6 +240,9 @@ def _tensorflow_1(kind: str, directory: Path) -> Made:
         arrays = tf.nest.flatten(rows_of(kind))
         answers = session.run(outputs, dict(zip(inputs.values(), arrays, strict=True)))
     backend.set_session(None)
+    with keras_zoo.made_with("tf_keras"):
+        # Making a layer in a graph turned its class, and all models that use it, into one of TensorFlow 1: back again.
+        keras_zoo.ZOO[kind][0]()
     rows = arrays[0] if len(arrays) == 1 else dict(zip(inputs, arrays, strict=True))
     return Made(path, rows, answers["answer_0"] if len(answers) == 1 else answers)
 

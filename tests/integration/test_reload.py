@@ -143,10 +143,7 @@ def test_under_load_new_versions_come_and_old_ones_go_and_no_request_fails(
             shutil.copytree(versions / str(number), directory / str(number))
             assert client.load("times").done[0].startswith(f"model times version {number} is ready")
             callers.wait_for(number)
-            wait_until(
-                lambda number=number: all(row.state == "available" for row in client.models("times")[1:]),
-                "older versions leave",
-            )
+            wait_until(lambda: {row.state for row in client.models("times")[1:]} == {"available"}, "older ones leave")
     assert set(callers.versions) == set(range(1, COUNT + 1))
 
 

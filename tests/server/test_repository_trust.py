@@ -37,8 +37,10 @@ def test_a_model_that_can_t_fit_is_refused(tmp_path: Path) -> None:
     saved_model(tmp_path / "1", contents=b"x" * 100)
     file = the_one(tmp_path).versions[1]
     check_memory(file, used_bytes=1000, limit_bytes=0)
-    check_memory(file, used_bytes=900, limit_bytes=1000)
-    with pytest.raises(ModelLoadError, match="at least its 100 bytes, and 99 of memory_limit_bytes = 1000 are left"):
-        check_memory(file, used_bytes=901, limit_bytes=1000)
+    check_memory(file, used_bytes=800, limit_bytes=1000)
+    text = r"about 200 bytes \(2 times its 100\), and 199 of memory_limit_bytes = 1000 are left \(801 are in use\)"
+    with pytest.raises(ModelLoadError, match=text) as refusal:
+        check_memory(file, used_bytes=801, limit_bytes=1000)
+    assert refusal.value.detail == {"needs_bytes": 200, "left_bytes": 199}
     with pytest.raises(ModelLoadError, match="and 0 of memory_limit_bytes"):
         check_memory(file, used_bytes=2000, limit_bytes=1000)

@@ -21,6 +21,7 @@ from predictd_server.models.backend import choose_backend
 from predictd_server.models.contents import digest_of
 from predictd_server.models.files import ModelFile
 from predictd_server.models.gate import check_golden
+from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.registry import READY, ServedModel
 from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.models.trust import check_memory, check_size, check_trust
@@ -82,6 +83,8 @@ class VersionLoading:
                 sizes = signature.sizes or (1,)
                 signature.costs_s.update(warm_up(loaded.signatures[signature.spec.name], sizes, settings.lengths))
             gate = check_golden(file, settings, signatures, loaded.default_signature)
+            # What the largest batches worked in: 110 MB of a ResNet50.
+            reclaim_memory()
         except BaseException:
             loaded.close()
             raise

@@ -20,6 +20,9 @@ from predictd_server.tensorflow.stderr_filter import filtered_stderr
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+#: oneDNN's own pool grows by doubling and gives nothing back: after a model of 101 MB was loaded it held 278 MB, and
+#: after it was unloaded too. From the system the same model takes 103 MB, gives back all of them, and is as fast.
+_SYSTEM_ALLOCATOR = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
 _BACKEND = "KERAS_BACKEND"
 #: C++ messages below errors are hidden unless the environment asks for them.
 _ERRORS_ONLY = "2"
@@ -101,6 +104,7 @@ def _imported() -> Any:
 
 def _prepare_environment(settings: RuntimeSettings) -> None:
     os.environ.setdefault(_LOG_LEVEL, _ERRORS_ONLY)
+    os.environ.setdefault(_SYSTEM_ALLOCATOR, "1")
     # Another backend's model can't be traced; whatever the user's own keras.json says is for their processes.
     os.environ[_BACKEND] = "tensorflow"
     if settings.onednn is None:

@@ -68,6 +68,8 @@ class SessionRunner:
             self._session.close()
             # The graph holds a copy of every constant, and lives as long as the session object.
             self._session = None
+            # Weights that the session shared with Python are let go of at TensorFlow's next call, whichever that is.
+            tf.constant(0)
 
 
 def session_config() -> Any:

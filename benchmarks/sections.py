@@ -19,6 +19,7 @@ from benchmarks.celery_children import idle_child_mib
 from benchmarks.client_section import client
 from benchmarks.figures import Figure
 from benchmarks.imports import import_ms
+from benchmarks.reload_section import reload
 from benchmarks.servers import daemon, echo_server, in_process
 
 #: Callers that are compared: 2 processes with 32 threads each.
@@ -142,4 +143,5 @@ SECTIONS: dict[str, Callable[[int, float, Callable[[str], None]], list[Figure]]]
     "client": client,
     "imports": imports,
     "memory": memory,
+    "reload": reload,
 }

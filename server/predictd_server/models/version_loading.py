@@ -40,6 +40,10 @@ _log = logging.getLogger("predictd")
 MOST_TEXT = 4000
 
 
+#: A load that took less leaves nothing behind that would be missed.
+RECLAIMED_BYTES = 64 << 20
+
+
 class VersionLoading:
     """Loads versions, one after the other.
 
@@ -83,8 +87,9 @@ class VersionLoading:
                 sizes = signature.sizes or (1,)
                 signature.costs_s.update(warm_up(loaded.signatures[signature.spec.name], sizes, settings.lengths))
             gate = check_golden(file, settings, signatures, loaded.default_signature)
-            # What the largest batches worked in: 110 MB of a ResNet50.
-            reclaim_memory()
+            # What the largest batches worked in: 110 MB of a ResNet50. Not worth the interruption for a small model.
+            if (_growth(before_bytes) or 0) > RECLAIMED_BYTES:
+                reclaim_memory()
         except BaseException:
             loaded.close()
             raise

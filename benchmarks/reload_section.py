@@ -1,0 +1,136 @@
+"""Reload under load: what callers of a small model notice while the next version is loaded again and again.
+
+Owns the windows that are compared. Each round alternates between windows without a load and loads, so that a machine
+that gets slower does so for both; within a round the calls of all windows of a kind are taken together, as a load is
+short. Nothing may fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import predictd
+from benchmarks.callers import MODEL
+from benchmarks.figures import Figure
+from benchmarks.servers import daemon, running
+
+#: Callers, and their requests a second, all together; 0 for as many as they get answered.
+LOADS: dict[str, tuple[int, float]] = {
+    "4 callers, 400 requests/s": (4, 400.0),
+    "8 callers without a pause": (8, 0.0),
+}
+LOADS_A_ROUND = 10
+GOAL = "<= 2"
+
+_Window = tuple[float, float]
+_Tell = Callable[[list[_Window]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Round:
+    """The calls of one round, in milliseconds, and how long a load took, in seconds."""
+
+    steady_ms: np.ndarray[Any, Any]
+    during_ms: np.ndarray[Any, Any]
+    load_s: float
+
+    def ratio(self, percentile: float) -> float:
+        return float(np.percentile(self.during_ms, percentile) / np.percentile(self.steady_ms, percentile))
+
+
+def reload(rounds: int, seconds: float, say: Callable[[str], None]) -> list[Figure]:
+    """One row through a 64-128-10 MLP, while its file is loaded anew again and again."""
+    with tempfile.TemporaryDirectory(prefix="pdb-", dir="/tmp") as name:
+        model = Path(name) / f"{MODEL}.keras"
+        say("making the model")
+        subprocess.run([sys.executable, "-m", "benchmarks.make_model", model], check=True, stderr=subprocess.DEVNULL)
+        say("starting the daemon")
+        with daemon(Path(name), model) as endpoint:
+            return [figure for what in LOADS for figure in _measured(endpoint, model, what, rounds, seconds, say)]
+
+
+def _measured(
+    endpoint: str, model: Path, what: str, rounds: int, seconds: float, say: Callable[[str], None]
+) -> Iterator[Figure]:
+    found: list[_Round] = []
+    with _callers(endpoint, *LOADS[what]) as tell, predictd.Client(endpoint) as client:
+        time.sleep(seconds / 2)
+        for number in range(rounds):
+            say(f"{what}: round {number + 1} of {rounds}")
+            found.append(_round(client, model, tell, seconds))
+        failed = tell([])
+    yield Figure(
+        f"{what}: p99 while a version is loaded / p99 else", _ratios(found, 99), goal=GOAL, beside=_beside(found)
+    )
+    yield Figure(f"{what}: p50 while a version is loaded / p50 else", _ratios(found, 50))
+    loads = f"{len(found) * LOADS_A_ROUND} loads, {statistics.mean(one.load_s for one in found):.2f} s each"
+    yield Figure(f"{what}: failed requests", (float(failed["failed"]),), unit="", goal="<= 0", beside=loads)
+
+
+def _round(
+    client: predictd.Client, model: Path, tell: Callable[[list[_Window]], dict[str, Any]], seconds: float
+) -> _Round:
+    steady: list[_Window] = []
+    during: list[_Window] = []
+    for _ in range(LOADS_A_ROUND):
+        begin = time.monotonic()
+        time.sleep(seconds / LOADS_A_ROUND)
+        steady.append((begin, time.monotonic()))
+        os.utime(model)
+        begin = time.monotonic()
+        client.load(MODEL)
+        during.append((begin, time.monotonic()))
+        # The version before leaves meanwhile: part of neither.
+        time.sleep(seconds / LOADS_A_ROUND / 2)
+    load_s = statistics.mean(end - begin for begin, end in during)
+    return _Round(np.array(tell(steady)["ms"]), np.array(tell(during)["ms"]), load_s)
+
+
+@contextlib.contextmanager
+def _callers(endpoint: str, count: int, per_second: float) -> Iterator[_Tell]:
+    """Run steady callers; gives what tells the calls within some windows."""
+    command = [sys.executable, "-m", "benchmarks.steady_callers", endpoint, str(count), str(per_second)]
+    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        def read() -> dict[str, Any]:
+            line = stdout.readline()
+            if not line:
+                text = f"the callers ended with exit code {process.wait()}"
+                raise RuntimeError(text)
+            return dict(json.loads(line))
+
+        def tell(windows: list[_Window]) -> dict[str, Any]:
+            stdin.write(json.dumps(windows) + "\n")
+            stdin.flush()
+            return read()
+
+        read()
+        yield tell
+        stdin.close()
+        stdout.close()
+
+
+def _ratios(found: list[_Round], percentile: float) -> tuple[float, ...]:
+    return tuple(one.ratio(percentile) for one in found)
+
+
+def _beside(found: list[_Round]) -> str:
+    steady = statistics.median(float(np.percentile(one.steady_ms, 99)) for one in found)
+    during = statistics.median(float(np.percentile(one.during_ms, 99)) for one in found)
+    return f"p99 {during:.2f} ms while loading, {steady:.2f} ms else"

@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from predictd.testing.answers import run_answer
 from predictd.testing.faults import Faults
+from predictd.testing.lifecycle import carry_out
 from predictd.testing.mistakes import Mistakes
 from predictd.testing.models import FakeModel
 from predictd.testing.monitor import Monitor
@@ -37,6 +38,7 @@ from predictd_proto.messages import (
     StatusResponse,
     Welcome,
 )
+from predictd_proto.orders import OrderRequest
 from predictd_proto.status import ServerStatus
 from predictd_proto.version import PROTOCOL_VERSION, choose_version
 
@@ -223,6 +225,8 @@ class FakeServer:
                 return self.faults.hello(message) or self._welcome(message)
             if isinstance(message, MetadataRequest):
                 return MetadataResponse(id=message.id, models=self.models.metadata(message.model))
+            if isinstance(message, get_args(OrderRequest)):
+                return carry_out(message, self.models)
             if isinstance(message, StatusRequest):
                 return StatusResponse(id=message.id, status=self.status())
         except PredictdError as error:

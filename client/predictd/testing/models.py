@@ -16,8 +16,8 @@ from predictd_proto.errors import ConfigError, ProtocolError
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
 
 DEFAULT_SIGNATURE = "serving_default"
-READY, FAILED = "ready", "failed"
-STATES = ("available", "loading", READY, "unloading", FAILED)
+AVAILABLE, READY, FAILED = "available", "ready", "failed"
+STATES = (AVAILABLE, "loading", READY, "unloading", FAILED)
 
 #: As a daemon with default settings has them.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)

@@ -32,10 +32,10 @@ class Greeting:
     registry: Registry
 
     def state(self, *, is_draining: bool) -> str:
-        """Return "starting" until everything was loaded or has failed once, then "ready"; "draining" at the end."""
+        """Return "starting" until all was tried once and one is ready, then "ready"; "draining" at the end."""
         if is_draining:
             return DRAINING
-        return STARTING if self.registry.is_starting else READY
+        return READY if self.registry.has_served and not self.registry.is_starting else STARTING
 
     def answer(self, hello: Hello, *, is_draining: bool) -> Welcome:
         """Return the welcome.

@@ -97,14 +97,13 @@ class LoaderThread:
                 return
             self._loader.bring(file)
         self._first = []
-        self._see_start()
+        self._registry.is_starting = False
         if not self._is_stopping:
             self._on_started()
         while not self._is_stopping:
             order = self.desk.next(self._tend())
             if order is not None:
                 self._carry_out(order)
-            self._see_start()
 
     def _load(self, file: ModelFile, settings: ModelSettings) -> ServedModel:
         with yielding():
@@ -113,11 +112,6 @@ class LoaderThread:
             self._has_stepped_back = True
             step_back()
         return served
-
-    def _see_start(self) -> None:
-        """The server takes requests from when the first model is ready."""
-        if self._registry.is_starting and any(model.is_ready for model in self._registry.metadata()):
-            self._registry.is_starting = False
 
     def _tend(self) -> float | None:
         try:

@@ -87,12 +87,14 @@ class Registry:
     Attributes:
         generation: Counts the changes; what `find` said in another generation may no longer hold.
         is_starting: Not everything that is to be served at the start has been loaded or has failed.
+        has_served: Some version has been ready, now or before.
     """
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
         self.generation = 0
         self.is_starting = False
+        self.has_served = False
 
     # --- the loader's ------------------------------------------------------------------------------------------------
 
@@ -103,6 +105,7 @@ class Registry:
         others = [other for other in model.versions if other.metadata.version != version]
         versions = sorted((*others, served), key=lambda item: -item.metadata.version)
         self._change(name, replace(model, versions=tuple(versions)))
+        self.has_served = self.has_served or served.metadata.is_ready
 
     def remove(self, name: str, version: int) -> None:
         """Take a version out; a model goes with its last one."""

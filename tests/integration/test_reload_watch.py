@@ -1,0 +1,92 @@
+"""A daemon that watches its models' directory: it waits for a first one, takes what is whole, and keeps its memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import predictd
+from tests.conftest import CHECKOUT
+from tests.daemon_process import DaemonProcess
+from tests.integration.test_reload import wait_until
+from tests.make_versions import WIDTH
+
+pytestmark = [pytest.mark.integration, pytest.mark.tensorflow]
+
+X = np.ones((1, WIDTH), "float32")
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("versions")
+    command = [sys.executable, "-m", "tests.make_versions", str(directory), "2"]
+    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=240)
+    return directory
+
+
+def huge_file(path: Path) -> None:
+    """Write a file with the look of a Keras file, as large as many machines' memory and full of nothing."""
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("config.json", "{}")
+
+
+def test_a_watched_directory_from_nothing_to_the_second_version(
+    start_daemon: Callable[..., DaemonProcess], run_directory: Path, versions: Path
+) -> None:
+    directory = run_directory / "times"
+    directory.mkdir()
+    flags = ("--watch-s", "0.1", "--settle-s", "0.3", "--memory-limit-bytes", str(1 << 36))
+    daemon = start_daemon(directory, *flags, wait=False)
+    wait_until(lambda: "waiting for one" in daemon.log, "the daemon waits")
+    assert daemon.process is not None
+    assert daemon.process.poll() is None
+    with daemon.client() as client:
+        assert client.status().state == "starting"
+        with pytest.raises(predictd.ModelNotFoundError):
+            client.predict("times", X, timeout_ms=1000)
+        shutil.copytree(versions / "1", directory / "1")
+        assert client.wait_until_ready(120, model="times").state == "ready"
+        assert client.predict("times", X).receipt.version == 1
+
+        # A copy that takes its time, in a file that grows.
+        whole = (versions / "2" / "model.keras").read_bytes()
+        (directory / "2").mkdir()
+        with (directory / "2" / "model.keras").open("wb") as file:
+            for begin in range(0, len(whole), len(whole) // 8 + 1):
+                file.write(whole[begin : begin + len(whole) // 8 + 1])
+                file.flush()
+                assert client.predict("times", X).receipt.version == 1
+        wait_until(lambda: client.predict("times", X).receipt.version == 2, "the new version")
+
+        (directory / "3").mkdir()
+        huge_file(directory / "3" / "model.keras")
+        wait_until(lambda: client.models("times")[0].error, "the refusal")
+        newest = client.models("times")[0]
+        assert (newest.version, newest.state) == (3, "failed")
+        assert "does not fit: loading it takes about" in newest.error
+        assert f"memory_limit_bytes = {1 << 36}" in newest.error
+        assert client.predict("times", X).receipt.version == 2
+        assert client.status().is_ready
+    assert daemon.stop() == 0
+    assert "Traceback" not in daemon.log
+
+
+def test_without_a_watch_a_server_with_nothing_to_serve_ends(
+    start_daemon: Callable[..., DaemonProcess], run_directory: Path, versions: Path
+) -> None:
+    directory = run_directory / "times" / "1"
+    shutil.copytree(versions / "1", directory)
+    np.savez(directory / "golden.npz", **{"inputs/x": X, "outputs/y": X * 7})
+    daemon = start_daemon(run_directory / "times", wait=False)
+    assert daemon.wait() == 65, daemon.log
+    assert "golden.npz" in daemon.log
+    assert "no model could be loaded" in daemon.log

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,8 @@ def test_without_a_watch_a_server_with_nothing_to_serve_ends(
 ) -> None:
     directory = run_directory / "times" / "1"
     shutil.copytree(versions / "1", directory)
-    np.savez(directory / "golden.npz", **{"inputs/x": X, "outputs/y": X * 7})
+    golden: dict[str, Any] = {"inputs/x": X, "outputs/y": X * 7}
+    np.savez(directory / "golden.npz", **golden)
     daemon = start_daemon(run_directory / "times", wait=False)
     assert daemon.wait() == 65, daemon.log
     assert "golden.npz" in daemon.log

@@ -55,7 +55,7 @@ class AsyncOrderCalls:
     async def label(
         self, model: str, label: str, version: int | None, *, timeout_ms: float = ORDER_TIMEOUT_MS
     ) -> OrderResult:
-        """Let a label point at a version, or take it away, as `Client.label`.
+        """Let a label point at a version, or take it away, and return what was done, as `Client.label`.
 
         Args:
             model: The model's name.
@@ -69,7 +69,7 @@ class AsyncOrderCalls:
         return await self._give(ordering.label(model, label, version), timeout_ms)
 
     async def reload(self, model: str | None = None, *, timeout_ms: float = ORDER_TIMEOUT_MS) -> OrderResult:
-        """Look again at what there is of a model and serve what is wanted, as `Client.reload`.
+        """Look again at what there is of a model, serve what is wanted, and return what was done, as `Client.reload`.
 
         Args:
             model: The model's name; None for all.

@@ -66,7 +66,7 @@ class OrderCalls:
     def label(
         self, model: str, label: str, version: int | None, *, timeout_ms: float = ORDER_TIMEOUT_MS
     ) -> OrderResult:
-        """Let a label ("stable", "canary") point at a version, or take it away.
+        """Let a label ("stable", "canary") point at a version, or take it away, and return what was done.
 
         Args:
             model: The model's name.
@@ -82,7 +82,7 @@ class OrderCalls:
         return self._give(ordering.label(model, label, version), timeout_ms)
 
     def reload(self, model: str | None = None, *, timeout_ms: float = ORDER_TIMEOUT_MS) -> OrderResult:
-        """Look again at what there is of a model and serve what the server's configuration wants, and nothing else.
+        """Look again at what there is of a model, serve what is wanted and no more, and return what was done.
 
         New versions and changed files are loaded, what failed is tried again, and what was loaded or unloaded by order
         is forgotten; labels stay.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import get_args
 
 import zmq
 
@@ -123,7 +122,7 @@ def answer(frames: list[Buffer], report: StatusReport, desk: OrderDesk, peer: by
     """Return the answer to one control message, as frames; None where none is due, or none yet."""
     try:
         message = decode(frames, CONTROL_LIMITS)
-        if isinstance(message, get_args(OrderRequest)):
+        if isinstance(message, OrderRequest):
             desk.take_in(message, peer)
             return None
         reply = _answer(message, report)

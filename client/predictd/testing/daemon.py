@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from predictd.testing.answers import run_answer
 from predictd.testing.faults import Faults
@@ -225,7 +225,7 @@ class FakeServer:
                 return self.faults.hello(message) or self._welcome(message)
             if isinstance(message, MetadataRequest):
                 return MetadataResponse(id=message.id, models=self.models.metadata(message.model))
-            if isinstance(message, get_args(OrderRequest)):
+            if isinstance(message, OrderRequest):
                 return carry_out(message, self.models)
             if isinstance(message, StatusRequest):
                 return StatusResponse(id=message.id, status=self.status())

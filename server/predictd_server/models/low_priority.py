@@ -3,8 +3,9 @@
 Owns how far the loader steps back. Loader thread.
 
 Measured on 2 busy cores, 8 callers of a small MLP without a pause, requests during loads against those between: as it
-comes p99 2.4 times, p90 3 to 4 times; niceness 10 alone 1.07 and 1.3; with the shorter switch interval 0.94 and 1.0. A
-load takes 0.5 s then instead of 0.15. Niceness 19 gained nothing more.
+comes p99 2.4 times, p90 3 to 4 times; with niceness 10 and the shorter switch interval 0.9 to 1.6 and 1.0 to 1.3. A
+load takes 0.5 s then instead of 0.15. Niceness 19 takes another fifth off p99, but leaves a load a hundredth of a
+saturated machine in place of a tenth: a large model would take an hour.
 """
 
 from __future__ import annotations

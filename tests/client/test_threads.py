@@ -26,8 +26,9 @@ def test_every_thread_gets_its_own_answers(server: FakeServer, client: predictd.
     with ThreadPoolExecutor(CALLERS) as threads:
         assert all(threads.map(call, range(CALLERS)))
     assert len(server.of(PredictRequest)) == CALLERS * CALLS
-    assert len(server.of(Hello)) <= CALLERS
-    assert len(client.asking.routes.links[0].pool) == len(server.of(Hello))
+    # On a busy machine a handshake may take longer than an attempt's window: then its caller tries a second time.
+    assert len(server.of(Hello)) <= 2 * CALLERS
+    assert 1 <= len(client.asking.routes.links[0].pool) <= CALLERS
 
 
 def test_idle_connections_are_bounded(

@@ -260,8 +260,7 @@ class Core:
             request.batches += 1
             if request.rows > most_rows:
                 # Its next rows count in the place of these.
-                left_rows = request.counted_rows
-                counted_rows -= part.rows - (min(left_rows + part.rows, most_rows) - left_rows)
+                counted_rows += request.uncounted_rows(part.rows) - part.rows
         self.admission.start(batch.rows, counted_rows)
 
     # --- out --------------------------------------------------------------------------------------------------------
@@ -348,7 +347,7 @@ class Core:
         if not mine:
             del self._open[request.peer]
         self.admission.finish(request.byte_count)
-        if request.lane is not None:
+        if request.lane is not None and request.next_row < request.rows:
             counted_rows = request.counted_rows
             self.admission.start(request.lane.release(request), counted_rows)
 

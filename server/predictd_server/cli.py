@@ -24,8 +24,8 @@ CONFIG_EXIT_CODE = 78
 
 _EPILOG = """\b
 Settings come from flags, else PREDICTD_<NAME> in the environment, else the TOML file, else their defaults.
-Exit codes: 0 stopped by a signal, 65 no model could be loaded, 70 stuck or dead inside, 78 wrong settings, 2 an unknown
-flag; a second signal ends it at once (130, 143).
+Exit codes: 0 stopped by a signal, 65 no model could be loaded, 70 stuck or dead inside, 78 wrong settings,
+2 an unknown flag; a second signal ends it at once (130, 143).
 """
 
 

@@ -270,8 +270,7 @@ class Core:
             request.batches += 1
             if request.rows > most_rows:
                 # Its next rows count in the place of these.
-                left_rows = request.counted_rows
-                counted_rows -= part.rows - (min(left_rows + part.rows, most_rows) - left_rows)
+                counted_rows += request.uncounted_rows(part.rows) - part.rows
         self.admission.start(lane.model, batch.rows, counted_rows)
 
     # --- out --------------------------------------------------------------------------------------------------------
@@ -377,7 +376,6 @@ class Core:
             self.shared.leave(request)
         self.admission.finish(request.byte_count)
         lane = request.lane
-        # Of most nothing waits any more.
         if lane is not None and request.next_row < request.rows:
             counted_rows = request.counted_rows
             self.admission.start(lane.model, lane.release(request), counted_rows)

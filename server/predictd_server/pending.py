@@ -72,6 +72,11 @@ class Pending:
         """Of the rows that wait, those that count: no more than one batch takes."""
         return min(self.rows - self.next_row, self.signature.most_rows)
 
+    def uncounted_rows(self, taken_rows: int) -> int:
+        """Return by how many those that count became fewer when a batch took some."""
+        left_rows = self.rows - self.next_row
+        return min(left_rows + taken_rows, self.signature.most_rows) - self.counted_rows
+
     @property
     def row_bytes(self) -> int:
         """Bytes of one row of all inputs; their mean where rows differ."""

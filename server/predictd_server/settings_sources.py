@@ -24,13 +24,13 @@ CONFIG_VARIABLE = "PREDICTD_CONFIG"
 MODELS_VARIABLE = "PREDICTD_MODELS"
 
 #: Variables of the same prefix that belong to other parts: Celery workers, and supervisord.conf.
-OTHERS = {
+OTHERS = (
     "PREDICTD_BROKER_URL",
     "PREDICTD_CELERY_CONCURRENCY",
     "PREDICTD_RESULT_URL",
     "PREDICTD_TASK_MAX_RETRIES",
     "PREDICTD_TASK_MAX_RETRY_DELAY_S",
-}
+)
 
 
 def load_settings(

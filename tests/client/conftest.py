@@ -57,5 +57,11 @@ def run(endpoint: str) -> Callable[..., Result]:
 
 
 @pytest.fixture
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first attempt to connect take all its time: a slow handshake is no reason for a second connection."""
+    monkeypatch.setattr("predictd.connections.connecting.FIRST_WINDOW_MS", 60_000.0)
+
+
+@pytest.fixture
 def rows() -> np.ndarray:
     return ROWS.copy()

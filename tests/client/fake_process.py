@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -62,13 +63,20 @@ def with_paths() -> dict[str, str]:
 
 
 def run_program(program: str, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a program of a few lines in a fresh interpreter."""
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+    """Run a program of a few lines in a fresh interpreter; what it forked ends with it, also where its time is up."""
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(
+        command,
         cwd=CHECKOUT,
         env=with_paths(),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)

@@ -156,14 +156,15 @@ def test_an_answer_that_came_before_the_cancel_is_dropped_quietly(server: FakeSe
 
 
 def test_wait_for_and_the_calls_own_deadline(server: FakeServer, endpoint: str) -> None:
-    server.replies = [silent]
+    server.replies = [lambda request: [answer(request)], silent]
 
     async def main() -> None:
         async with predictd.AsyncClient(endpoint) as client:
+            await client.predict("double", ROWS)  # connected: what follows is sent at once
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.predict("double", ROWS), 0.05)
+                await asyncio.wait_for(client.predict("double", ROWS), 0.3)
             with pytest.raises(predictd.DeadlineExceededError, match="connected, but no answer came"):
-                await client.predict("double", ROWS, timeout_ms=50)
+                await client.predict("double", ROWS, timeout_ms=300)
             server.wait_for(CancelRequest, 2)
             server.replies = [lambda request: [answer(request)]]
             assert (await client.predict("double", ROWS)).outputs.sum() == 16

@@ -88,12 +88,13 @@ def test_a_stopped_server_is_a_time_out_that_says_so(endpoint: str) -> None:
 
 
 def test_a_timed_out_request_is_cancelled_and_its_connection_left(server: FakeServer, endpoint: str) -> None:
-    server.replies = [silent, lambda request: [answer(request)]]
+    server.replies = [lambda request: [answer(request)], silent, lambda request: [answer(request)]]
     client = predictd.Client(endpoint)
+    once(client)  # connected: what follows is sent at once
     with pytest.raises(predictd.DeadlineExceededError):
-        client.predict("double", ROWS, timeout_ms=50)
+        client.predict("double", ROWS, timeout_ms=300)
     (cancelled,) = server.wait_for(CancelRequest)
-    assert cancelled.id == server.of(PredictRequest)[0].id
+    assert cancelled.id == server.of(PredictRequest)[1].id
     once(client)
     assert len(server.of(Hello)) == 2
 
@@ -105,10 +106,11 @@ def test_a_late_answer_never_reaches_the_next_call(server: FakeServer, endpoint:
         late.append(request)
         return []
 
-    server.replies = [keep, lambda request: [answer(late[0]), answer(request)]]
+    server.replies = [lambda request: [answer(request)], keep, lambda request: [answer(late[0]), answer(request)]]
     client = predictd.Client(endpoint)
+    assert once(client).outputs.sum() == 16  # connected: the time below is the answer's alone
     with pytest.raises(predictd.DeadlineExceededError):
-        client.predict("double", ROWS * 50, timeout_ms=50)
+        client.predict("double", ROWS * 50, timeout_ms=500)
     assert once(client).outputs.sum() == 16
 
 

@@ -129,8 +129,9 @@ def test_a_full_window_is_waited_for_within_the_calls_own_time(server: FakeServe
 
 
 def test_the_futures_own_deadline(server: FakeServer, client: predictd.Client) -> None:
-    server.replies = [silent]
-    future = client.submit("double", ROWS, timeout_ms=50)
+    server.replies = [lambda request: [answer(request)], silent]
+    client.submit("double", ROWS).result()  # connected: what follows is sent at once
+    future = client.submit("double", ROWS, timeout_ms=300)
     with pytest.raises(TimeoutError if hasattr(asyncio, "Runner") else concurrent.futures.TimeoutError):
         future.result(timeout=0.001)
     with pytest.raises(predictd.DeadlineExceededError, match="connected, but no answer came"):

@@ -15,6 +15,7 @@ from tests.client.fake_server import FakeServer
 CALLERS, CALLS = 32, 25
 
 
+@pytest.mark.usefixtures("one_attempt")
 def test_every_thread_gets_its_own_answers(server: FakeServer, client: predictd.Client) -> None:
     together = threading.Barrier(CALLERS)
 

@@ -42,7 +42,7 @@ def test_the_bound_leaves_most_descriptors_to_the_program() -> None:
     assert 1 <= most_connections() * 4 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three", "one_attempt")
 def test_many_callers_share_a_few_connections(server: FakeServer, endpoint: str) -> None:
     server.replies = [slow]
     client = predictd.Client(endpoint, timeout_ms=60_000)
@@ -52,8 +52,7 @@ def test_many_callers_share_a_few_connections(server: FakeServer, endpoint: str)
 
     with ThreadPoolExecutor(50) as callers:
         assert all(callers.map(call, range(300)))
-    # One that is given back at the very moment at which another caller makes room is closed for a new one.
-    assert 1 <= len(server.of(Hello)) <= 10
+    assert 1 <= len(server.of(Hello)) <= 3
     client.close()
 
 

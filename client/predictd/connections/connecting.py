@@ -37,7 +37,7 @@ DIAGNOSIS_MS = 500.0
 
 #: libzmq gives the descriptors of closed connections back on a thread of its own: where hundreds were lost with a
 #: server on a busy machine, a limit of 1,024 was reached for a moment.
-DESCRIPTORS_MS = 2_000.0
+DESCRIPTOR_WAIT_MS = 2_000.0
 
 #: Between looks at whether anything listens yet.
 FIRST_PAUSE_S = 0.01
@@ -110,7 +110,7 @@ def connect(address: str, *, deadline: Deadline, is_awaited: bool = True) -> Con
 
 
 def _try_once(address: str, window_ms: float, deadline: Deadline) -> Connection | None:
-    connection = _opened(address, deadline.sooner(DESCRIPTORS_MS))
+    connection = _opened(address, deadline.sooner(DESCRIPTOR_WAIT_MS))
     try:
         if connection.wait_connected(deadline.sooner(window_ms)):
             welcome = _shake_hands(connection, deadline)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import predictd
+from predictd.deadline import Deadline
 from predictd_proto.messages import Hello, PredictRequest
 from tests.client.fake_server import FakeServer
 
@@ -45,6 +47,22 @@ def test_idle_connections_are_bounded(
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(call, range(8)))
     assert len(client.asking.routes.links[0].pool) <= 2
+
+
+def test_whoever_greets_a_new_server_late_closes_only_connections_to_the_old_one(
+    server: FakeServer, client: predictd.Client
+) -> None:
+    link = client.asking.routes.links[0]
+    pool = link.pool
+    old, *new = [link.connect(pool, Deadline(20_000), "double") for _ in range(3)]
+    old.greeting = replace(old.greeting, server_id="old")
+    pool.server_id = "old"
+    pool._idle.extend([new[0], old])  # as another thread leaves them that has greeted the new server already
+    pool.welcome(new[1])
+    assert [pool.take(), pool.take()] == [new[0], None]
+    assert new[0].is_connected
+    for connection in new:
+        connection.close()
 
 
 @pytest.mark.parametrize("way", ["predict", "submit"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,7 @@ import pytest
 
 import predictd
 from predictd.connections.pool import Pool
-from predictd.connections.transport import open_connections
-from predictd.connections.turns import Turns, most_connections
+from predictd.connections.turns import Turns, most_connections, places_taken
 from predictd.deadline import Deadline
 from predictd.process import this_process
 from predictd_proto.messages import CancelRequest, Hello, PredictRequest
@@ -54,6 +54,34 @@ def test_many_callers_share_a_few_connections(server: FakeServer, endpoint: str)
         assert all(callers.map(call, range(300)))
     assert 1 <= len(server.of(Hello)) <= 3
     client.close()
+
+
+def test_places_are_not_given_twice_however_many_seek_one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("predictd.connections.pool.most_connections", lambda: 3)
+    pool = Pool()
+    places: list[Any] = []
+    most = 0
+    together = threading.Barrier(16)
+
+    def seek(_: int) -> None:
+        together.wait(30)
+        for _ in range(2_000):
+            place = pool._seek()
+            if place is not None:
+                places.append(place)
+                nonlocal most
+                most = max(most, len(places))
+                places.remove(place)
+                place.leave()  # type: ignore[union-attr]
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(seek, range(16)))
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert 1 <= most <= 3
 
 
 @pytest.mark.usefixtures("three")
@@ -106,10 +134,10 @@ def _until_told(client: predictd.Client, timeout_ms: float) -> None:
 def test_a_turn_given_to_a_caller_who_leaves_goes_to_the_next() -> None:
     turns, pool = Turns(), Pool()
     assert not turns.give(pool, None)
-    assert turns.wait(pool, Deadline(1), _no_room) is None
+    assert turns.wait(pool, Deadline(1), _nothing) is None
     assert not turns.is_wanted
     got: list[Any] = []
-    waiting = threading.Thread(target=lambda: got.append(turns.wait(pool, Deadline(30_000), _no_room)))
+    waiting = threading.Thread(target=lambda: got.append(turns.wait(pool, Deadline(30_000), _nothing)))
     waiting.start()
     connection: Any = object()
     while not turns.give(pool, connection):
@@ -121,7 +149,7 @@ def test_a_turn_given_to_a_caller_who_leaves_goes_to_the_next() -> None:
 def test_a_turn_from_another_pool_is_the_right_to_make_a_connection() -> None:
     turns, connection = Turns(), FakeConnection()
     got: list[Any] = []
-    waiting = threading.Thread(target=lambda: got.append(turns.wait(Pool(), Deadline(30_000), _no_room)))
+    waiting = threading.Thread(target=lambda: got.append(turns.wait(Pool(), Deadline(30_000), _nothing)))
     waiting.start()
     while not turns.give(Pool(), connection):  # type: ignore[arg-type]
         time.sleep(0.001)
@@ -135,7 +163,7 @@ def test_whoever_waits_for_long_comes_before_those_who_ask_at_the_same_endpoint(
     order: list[int] = []
 
     def wait(number: int) -> None:
-        turns.wait(pools[number], Deadline(30_000), _no_room)
+        turns.wait(pools[number], Deadline(30_000), _nothing)
         order.append(number)
 
     threads = [threading.Thread(target=wait, args=(number,)) for number in (0, 1)]
@@ -158,8 +186,8 @@ class FakeConnection:
         self.is_closed = True
 
 
-def _no_room() -> bool:
-    return False
+def _nothing() -> None:
+    return None
 
 
 @pytest.mark.usefixtures("three")
@@ -168,7 +196,7 @@ def test_idle_connections_of_other_clients_keep_nobody_waiting(server: FakeServe
     for _ in range(3):
         for client in clients:
             assert client.predict("double", ROWS).outputs.sum() == 16
-    assert open_connections(this_process()) <= 3
+    assert places_taken(this_process()) <= 3
     for client in clients:
         client.close()
 
@@ -239,4 +267,4 @@ def test_more_endpoints_than_connections(folder: str, monkeypatch: pytest.Monkey
         client = stack.enter_context(predictd.Client(endpoints, timeout_ms=60_000))
         for _ in range(20):
             assert client.predict("double", ROWS).outputs.sum() == 16
-        assert open_connections(this_process()) <= 1
+        assert places_taken(this_process()) <= 1

@@ -7,10 +7,11 @@ append and pop are atomic, so there is no lock that a fork could leave locked.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 
 from predictd.connections.siblings import Siblings
 from predictd.connections.transport import Connection
-from predictd.connections.turns import most_connections
+from predictd.connections.turns import Place, most_connections
 from predictd.deadline import Deadline
 from predictd.process import Process, this_process
 from predictd_proto.limits import DEFAULT_LIMITS, Limits
@@ -64,27 +65,31 @@ class Pool:
         except IndexError:
             return None
 
-    def await_turn(self, deadline: Deadline) -> Connection | None:
+    def await_turn(self, deadline: Deadline) -> Connection | Place:
         """Wait while all the connections that this process should have are with callers; return one that is free again.
 
-        Idle ones are no reason to wait, whichever pool they are in: one of them is closed.
+        Idle ones are no reason to wait: one of another pool is closed.
 
         Returns:
-            The connection; None where a new one may be made, or the deadline has passed.
+            The connection; a place for a new one where there is room, or the deadline has passed.
         """
-        connection: Connection | None = None
-        if not self._has_room():
-            connection = self._siblings.turns.wait(self, deadline, self._has_room)
-        if connection is None:
-            connection = self.take()
-        if connection is not None and not connection.is_connected:
-            connection.close()
-            return None
-        return connection
+        turn = self._seek()
+        if turn is None:
+            turn = self._siblings.turns.wait(self, deadline, self._seek)
+        if turn is None:
+            return Place(self.process)
+        if not isinstance(turn, Place) and not turn.is_connected:
+            turn.close()
+            return Place(self.process)
+        return turn
 
-    def make_room(self) -> bool:
-        """Return whether the process may have another connection; an idle one is closed for it where it has enough."""
-        return self._siblings.make_room(self.most_connections)
+    def claim(self) -> Place:
+        """Return a place for a caller who can't wait for one; where there is an idle connection, it is closed."""
+        return self._siblings.take_place(self, self.most_connections) or Place(self.process)
+
+    def _seek(self) -> Connection | Place | None:
+        idle = self.take()
+        return self._siblings.take_place(self, self.most_connections) if idle is None else idle
 
     def end_oldest(self) -> bool:
         """Close the connection that is idle longest; return whether there was any."""
@@ -94,16 +99,13 @@ class Pool:
             return False
         return True
 
-    def _has_room(self) -> bool:
-        return bool(self._idle) or self.make_room()
-
     def welcome(self, connection: Connection) -> None:
         """Take note of the server that a new connection reached; connections to an earlier one are closed."""
         server_id = connection.greeting.server_id
         if server_id != self.server_id:
             self.server_id = server_id
             self.limits = connection.greeting.limits
-            self.close_idle()
+            self._close_strangers()
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next call, or end it where its state is unknown."""
@@ -129,6 +131,14 @@ class Pool:
         connection = self.take()
         if connection is not None and not self._siblings.turns.give(self, connection):
             self._idle.append(connection)
+
+    def _close_strangers(self) -> None:
+        # Not all: by the time this thread gets here, others may have come back from the same server.
+        for connection in list(self._idle):
+            if connection.greeting.server_id != self.server_id:
+                with suppress(ValueError):
+                    self._idle.remove(connection)
+                    connection.close()
 
     def close(self) -> None:
         """Close what is idle now, and what is given back later."""

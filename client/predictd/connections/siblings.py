@@ -10,8 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from predictd.connections.transport import open_connections
-from predictd.connections.turns import Turns
+from predictd.connections.turns import Place, Turns, places_taken
 from predictd.process import Process
 
 if TYPE_CHECKING:
@@ -54,14 +53,27 @@ class Siblings:
 
         pools[number] = weakref.ref(pool, leave)
 
-    def make_room(self, most_connections: int) -> bool:
-        """Return whether the process may open another connection; an idle one is closed for it where it has enough."""
-        return open_connections(self._process) < most_connections or self._end_idle()
+    def take_place(self, asking: Pool, most_connections: int) -> Place | None:
+        """Return a place for another connection; where the process has enough of them, an idle one is closed for it.
 
-    def _end_idle(self) -> bool:
+        Args:
+            asking: Whose caller wants it; an idle one of this pool is not closed, as the caller can have it.
+            most_connections: How many the process should have.
+
+        Returns:
+            The place; None where all of them are with callers.
+        """
+        place = Place(self._process)
+        if places_taken(self._process) <= most_connections or self._end_idle(asking):
+            return place
+        place.leave()
+        return None
+
+    def _end_idle(self, asking: Pool) -> bool:
         """Close the connection that is idle longest in the pool with most of them; return whether there was any."""
         while True:
-            pools = [pool for pool in [reference() for reference in list(self._pools.values())] if pool is not None]
+            all_pools = [reference() for reference in list(self._pools.values())]
+            pools = [pool for pool in all_pools if pool is not None and pool is not asking]
             fullest = max(pools, key=len, default=None)
             if fullest is None or not fullest:
                 return False

@@ -30,6 +30,8 @@ from predictd_proto.tensors import Buffer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from predictd.connections.turns import Place
+
 # Plain numbers: turning an enum's member into one costs half a microsecond per use.
 _EVENTS = int(zmq.EVENTS)
 _READABLE = int(zmq.POLLIN)
@@ -52,19 +54,9 @@ HEARTBEAT_TIMEOUT_MS = 15_000
 
 _contexts: dict[Process, zmq.Context[zmq.Socket[bytes]]] = {}
 
-#: The connections that are open and will be free again, by id(): a set's add and discard are atomic, a number's += is
-#: not.
-_open: dict[Process, set[int]] = {}
-
 
 class ConnectionLost(Exception):  # noqa: N818  (a signal between modules; callers get an error of the public tree)
     """The peer is gone."""
-
-
-def open_connections(process: Process) -> int:
-    """Return how many connections a process has open, without those whose holders keep them."""
-    found = _open.get(process)
-    return 0 if found is None else len(found)
 
 
 class Connection:
@@ -78,6 +70,7 @@ class Connection:
         process: The process that made it.
         pending_id: The request that was (perhaps only partly) sent and has no answer yet; None when it is idle.
         greeting: What the handshake brought; set by whoever made it.
+        place: That among the connections which the process should have; None where it takes none.
     """
 
     __slots__ = (
@@ -91,6 +84,7 @@ class Connection:
         "address",
         "greeting",
         "pending_id",
+        "place",
         "process",
     )
 
@@ -99,11 +93,11 @@ class Connection:
         self.process: Process = this_process()
         self.pending_id: int | None = None
         self.greeting: Any = None
+        self.place: Place | None = None
         # Ids of different connections never meet, neither in a log nor in an answer that took a wrong turn.
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._is_sending = False
         self._socket = _new_socket(self.process, address)
-        _open.setdefault(self.process, set()).add(id(self))
         self._poll = new_poll(self._socket.fileno())
         # Bound once: looking each of them up takes 40 ns, per call.
         self._get: Callable[[int], Any] = self._socket.get
@@ -123,9 +117,8 @@ class Connection:
 
     def uncount(self) -> None:
         """Count it no longer among the process's connections: whoever has it keeps it, so nobody should wait for it."""
-        counted = _open.get(self.process)
-        if counted is not None:
-            counted.discard(id(self))
+        if self.place is not None:
+            self.place.leave()
 
     def next_id(self) -> int:
         """Return an id that no request on this connection had."""
@@ -225,13 +218,13 @@ class Connection:
                 self.cancel(self.pending_id)
         finally:
             self._socket.close(CANCEL_LINGER_MS)
-            _open[self.process].discard(id(self))
+            self.uncount()
 
     def close(self) -> None:
         """Close the connection at once."""
         if self.process is this_process():
             self._socket.close()
-            _open[self.process].discard(id(self))
+            self.uncount()
         else:
             set_aside(self._socket)
 

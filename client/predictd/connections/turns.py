@@ -14,6 +14,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from predictd.process import Process
+
 try:
     import resource
 except ImportError:  # Windows
@@ -35,6 +37,39 @@ _SHARE = 8
 #: Longest wait between two looks: a turn that is lost with a caller who gave up costs no more than this. Whoever has
 #: waited for longer is served before those who could go on with another caller's connection.
 _SLICE_S = 0.1
+
+
+#: The places taken, by id(): a set's add and discard are atomic, a number's += is not.
+_taken: dict[Process, set[int]] = {}
+
+
+class Place:
+    """One among the connections that a process should have, from the decision to open it until it is closed.
+
+    It is taken before it is known whether there is one to be had: two threads that looked first would both find the
+    last one free.
+
+    Args:
+        process: Whose.
+    """
+
+    __slots__ = ("_taken",)
+
+    def __init__(self, process: Process) -> None:
+        self._taken = _taken.setdefault(process, set())
+        self._taken.add(id(self))
+
+    def __del__(self) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another connection have it; more than once does no harm."""
+        self._taken.discard(id(self))
+
+
+def places_taken(process: Process) -> int:
+    """Return how many connections a process has open or is about to, without those whose holders keep them."""
+    return len(_taken.get(process, ()))
 
 
 class Turns:
@@ -67,32 +102,39 @@ class Turns:
         """Whether anybody waits."""
         return bool(self._waiting)
 
-    def wait(self, pool: Pool, deadline: Deadline, has_room: Callable[[], bool]) -> Connection | None:
-        """Wait for a turn, or until there is room.
+    def wait(
+        self, pool: Pool, deadline: Deadline, seek: Callable[[], Connection | Place | None]
+    ) -> Connection | Place | None:
+        """Wait for a turn, or until there is one without another caller's help.
 
         Args:
             pool: Where the caller asks.
             deadline: Until when.
-            has_room: Returns whether there is no need to wait; asked now and then.
+            seek: Returns what there is without waiting; asked now and then.
 
         Returns:
-            The connection that came with the turn; None where one may be made, or the deadline has passed.
+            What was found, or the connection that came with the turn; None where the turn came without one, or the
+            deadline has passed.
         """
         turn = _Turn(pool)
         self._waiting.append(turn)
         try:
-            while not has_room() and not deadline.is_over:
+            while (found := seek()) is None and not deadline.is_over:
                 if turn.lock.acquire(timeout=min(_SLICE_S, deadline.remaining_ms / 1000)):
                     return turn.connection
             if not self._left(turn):
                 # Given at the last moment: the connection is there before the lock is released.
                 turn.lock.acquire(timeout=_SLICE_S)
+                if found is None:
+                    found = turn.connection
+                elif turn.connection is not None:
+                    pool.give_back(turn.connection)
         except BaseException:
             self._left(turn)
             if turn.connection is not None and not self.give(pool, turn.connection):
                 turn.connection.close()
             raise
-        return turn.connection
+        return found
 
     def _next(self, pool: Pool) -> _Turn | None:
         """Take the first caller out of the queue who asks at a pool; the very first where that one waits too long."""

@@ -10,6 +10,7 @@ from predictd.connections.connecting import connect, read_message
 from predictd.connections.pool import Pool
 from predictd.connections.private_directories import is_private, refuse_strangers
 from predictd.connections.transport import Connection, ConnectionLost
+from predictd.connections.turns import Place
 from predictd.deadline import Deadline
 from predictd.process import set_aside, this_process
 from predictd.requests.catalogue import Catalogue, Key, Plan, choose_plan
@@ -105,14 +106,20 @@ class Link:
         """
         if may_wait:
             # Where there are other endpoints, not for long: all of them may be with callers whose server is stuck.
-            handed = pool.await_turn(self._within(deadline))
-            if handed is not None:
-                return handed
+            turn = pool.await_turn(self._within(deadline))
+            if not isinstance(turn, Place):
+                return turn
             if deadline.is_over:
+                turn.leave()
                 raise no_turn(model, self.endpoint, deadline.waited_ms, pool.most_connections)
         else:
-            pool.make_room()
-        connection = self._connect(self.endpoint.data, deadline, f"model {model!r}")
+            turn = pool.claim()
+        try:
+            connection = self._connect(self.endpoint.data, deadline, f"model {model!r}")
+        except BaseException:
+            turn.leave()
+            raise
+        connection.place = turn
         pool.welcome(connection)
         return connection
 

@@ -47,6 +47,7 @@ class DirectConnection(Connection):
         self.process: Process = this_process()
         self.pending_id = None
         self.greeting: Any = None
+        self.place = None
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._take_in = take
         self._presence = presence
@@ -141,6 +142,7 @@ class DirectConnection(Connection):
     def close(self) -> None:
         """Close it."""
         self._is_closed = True
+        self.uncount()
         alarm, self._alarm = self._alarm, None
         if alarm is not None and self.process is this_process():
             alarm.close()

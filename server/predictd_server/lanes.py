@@ -89,7 +89,10 @@ class Lanes:
             shapes = signature.lengths.fit(request.tensors).shapes
             if signature.lengths.note(shapes):
                 self._counters.unseen_shapes_total += 1
-        return Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes, window_s=window_s)
+        lane = Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes, window_s=window_s)
+        # It may be alone for now and keep no account; those to come begin where the ones before it had got to.
+        model.lanes.enter(lane.share)
+        return lane
 
     def _enter(self, lane: Lane) -> None:
         """Let an empty lane take part in sharing; the first of its model lets the model take part."""

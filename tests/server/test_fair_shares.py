@@ -298,3 +298,31 @@ def test_each_model_has_a_batch_size_and_a_window_of_its_own() -> None:
     simulation.bench.now += 0.05
     assert simulation.run() == "patient"
     assert simulation.bench.receipt(patient).closed_by == "window"
+
+
+def test_a_lane_made_anew_after_the_models_changed_makes_nobody_wait_for_the_time_before() -> None:
+    bench = CoreBench((None, None), max_rows=100_000)
+    ids = iter(range(100_000))
+
+    def send(length: int, count: int) -> None:
+        for _ in range(count):
+            bench.send(next(ids), np.zeros((1, length), np.float32))
+
+    def run() -> int:
+        batch = bench.core.next_batch(bench.now)
+        assert batch is not None
+        batch.busy_s = 1.0
+        outputs = [np.zeros((batch.size, *batch.shapes[0]), np.float32)]
+        bench.core.finish(batch, [Run(batch.parts, batch.rows, batch.size, outputs, None, 0.0, 1.0)])
+        bench.collect()
+        return batch.shapes[0][0]
+
+    for length in (2, 3):
+        send(length, 8 * 20)
+    assert [run() for _ in range(40)].count(2) == 20
+    bench.registry.put(served(doubling_spec((None, 3)), DoublingRunner(), model="other"))
+    bench.core.sweep(bench.now)
+    send(2, 8 * 20)
+    run()
+    send(3, 8 * 5)
+    assert [run() for _ in range(10)].count(3) == 5

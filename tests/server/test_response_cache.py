@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from predictd_server.batch import Batch, Run
 from predictd_server.execution import execute
 from predictd_server.models.settings import ModelSettings
 from predictd_server.pending import Pending
-from predictd_server.response_cache import ENTRY_BYTES, ResponseCache, key_of
+from predictd_server.response_cache import ENTRY_BYTES, TENSOR_BYTES, Key, ResponseCache, key_of
 from predictd_server.served import ServedSignature
 from tests.server.fake_model import POISON, CoreBench, DoublingRunner, doubling_spec, rows, served
 
@@ -289,7 +292,7 @@ def test_those_that_wait_for_another_are_bounded_too() -> None:
 
 
 def test_what_is_kept_is_bounded_and_the_least_recently_used_goes_first() -> None:
-    entry = ENTRY_BYTES + 24
+    entry = ENTRY_BYTES + 2 * TENSOR_BYTES + 24
     bench = bench_of(cache_bytes=3 * entry)
     for number in range(3):
         bench.send(number, rows(2, number))
@@ -318,7 +321,7 @@ def test_a_cache_holds_what_it_was_last_given_and_never_more_than_its_bound(
             cache.put((signature, name), [Tensor("y", "uint8", (size,), memoryview(last[name]))])
         else:
             found = cache.get((signature, name))
-            if found is not None and ENTRY_BYTES + len(last[name]) <= limit_bytes:
+            if found is not None and ENTRY_BYTES + 2 * TENSOR_BYTES + len(last[name]) <= limit_bytes:
                 assert found[0].data == last[name]
         assert 0 <= cache.bytes <= limit_bytes
     cache.keep_only(lambda _: False)
@@ -356,6 +359,30 @@ def step(
 @given(
     steps=st.lists(
         st.one_of(
+def key_of_values(signature: ServedSignature, number: int) -> Key:
+    inputs = len(signature.spec.inputs)
+    arrays = [np.full((1, 64), 100 * number + index, np.float32) for index in range(inputs)]
+    tensors = tuple(Tensor.from_array("x", array) for array in arrays)
+    return key_of(Pending(b"p", 1, signature, tensors, 1, 0, 0.0, 1.0))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (16, 1), (1, 16), (16, 16)])
+def test_what_is_counted_for_answers_is_what_they_take_of_many_tensors_too(inputs: int, outputs: int) -> None:
+    spec = doubling_spec(*[(None, 64)] * inputs)
+    signature = served(spec, DoublingRunner()).signatures["serve"]
+    cache = ResponseCache(1 << 30)
+    made = [Tensor(f"y{index}", "uint8", (1, 4), b"1234") for index in range(outputs)]
+    tracemalloc.start()
+    try:
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        for number in range(200):
+            cache.put(key_of_values(signature, number), made)
+        taken_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes <= cache.bytes <= 5 * taken_bytes
+
+
             st.tuples(st.just("ask"), st.integers(0, 3), st.integers(0, 2)),
             st.tuples(st.just("cancel"), st.integers(0, 40), st.integers(0, 2)),
             st.tuples(st.sampled_from(["begin", "end", "vanish", "later", "sweep"]), st.integers(0, 2), st.just(0)),

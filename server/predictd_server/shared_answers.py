@@ -118,6 +118,9 @@ class SharedAnswers:
         self._admission.restart(model, heir.rows, heir.counted_rows, request.byte_count - heir.byte_count)
         heir.byte_count = request.byte_count
         self._lanes.add(heir)
+        if not self._is_served(heir.signature):
+            # Its lane may be a new one, made after all that keep what is gone in memory were told to go.
+            self._lanes.outdate()
         return []
 
     def settle(self, request: Pending, outputs: Sequence[Tensor]) -> list[Pending]:

@@ -239,6 +239,25 @@ def test_what_fails_twice_is_not_run_once_more_for_everybody() -> None:
     assert bench.error(99).code == "prediction_failed", "a failure was kept"
 
 
+def test_a_run_for_those_that_are_left_keeps_no_version_that_is_gone_meanwhile() -> None:
+    bench = bench_of()
+    bench.send(1, rows(2))
+    bench.send(2, rows(2))
+    batch = begin(bench)
+    left = bench.runner = DoublingRunner()
+    old = weakref.ref(batch.signature.runner)
+    put(bench)
+    bench.core.sweep(bench.now)
+    fail(bench, batch)
+    bench.run_all()
+    assert bench.outputs(2)[0].shape == (2, 3)
+    assert left.sizes == [], "the new version answered for the old one"
+    assert_books_balance(bench)
+    del batch
+    gc.collect()
+    assert old() is None
+
+
 def test_answers_go_with_their_version() -> None:
     bench = bench_of()
     bench.send(1, rows(2))

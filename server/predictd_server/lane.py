@@ -110,7 +110,8 @@ class Lane:
         """
         if not self.window_s or self.waiting_rows >= self.max_rows:
             return 0.0
-        return self.queue[0].arrived_s + self.window_s
+        oldest = self.queue[0]
+        return min(oldest.arrived_s, oldest.queued_s) + self.window_s
 
     def rows_within(self, run_s: float) -> int:
         """Return how many rows a batch may have so that it takes no longer than `run_s`, or little longer.

@@ -53,5 +53,7 @@ class OpenRequests:
         """Let another's caller have a request, in the place of its own and of the one that it had so far."""
         self.remove(request)
         request.peer, request.id = heir.peer, heir.id
+        # Others have waited beside it since: what closes their window is when the work came, whoever's it is.
+        request.queued_s = min(request.queued_s, request.arrived_s)
         request.arrived_s, request.deadline_s = heir.arrived_s, heir.deadline_s
         self._by_peer[heir.peer][heir.id] = request

@@ -6,6 +6,7 @@ parts of a batch that the engine thread reads while it runs it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Pending:
         byte_count: Bytes of all inputs.
         arrived_s: When it was admitted (monotonic).
         deadline_s: When its caller stops waiting (monotonic).
+        queued_s: When the caller came whose work it took over (monotonic); infinite where it is its own.
         next_row: Rows below this one have been given to batches.
         finished_rows: Rows whose outputs have arrived.
         cuts: What is cut off its outputs, since it was added to its inputs; None where nothing is.
@@ -48,6 +50,7 @@ class Pending:
     byte_count: int
     arrived_s: float
     deadline_s: float
+    queued_s: float = math.inf
     next_row: int = 0
     finished_rows: int = 0
     is_over: bool = False

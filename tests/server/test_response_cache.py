@@ -300,6 +300,38 @@ def test_draining_finishes_those_that_wait_for_another_and_the_end_of_it_answers
         assert_books_balance(bench)
 
 
+def test_one_that_would_wait_for_another_gets_the_room_of_those_whose_time_is_up() -> None:
+    bench = bench_of(max_bytes=4096)
+    bench.send(0, rows(1))
+    batch = begin(bench)
+    bench.send(1, rows(280), timeout_ms=10.0)
+    bench.send(2, rows(2))
+    bench.now += 1.0
+    bench.send(3, rows(2))
+    assert bench.error(1).code == "expired_in_queue"
+    end(bench, batch)
+    bench.run_all()
+    np.testing.assert_array_equal(bench.outputs(3)[0], rows(2) * 2)
+    assert_books_balance(bench)
+
+
+def test_work_that_goes_from_caller_to_caller_holds_up_nobody_beside_it() -> None:
+    bench = bench_of(window_s=0.05)
+    bench.send(0, rows(2))
+    bench.now += 0.001
+    bench.send(100, rows(1), peer=b"other")
+    for number in range(1, 4):
+        assert not bench.run_one()
+        bench.now += 0.016
+        bench.send(number, rows(2))
+        bench.send_message(CancelRequest(id=number - 1))
+    bench.now += 0.001
+    assert bench.run_one(), "the window began anew with each caller"
+    assert bench.outputs(100, b"other")[0].shape == (1, 3)
+    assert bench.receipt(3).queue_ms == pytest.approx(1.0)
+    assert_books_balance(bench)
+
+
 def test_those_that_wait_for_another_are_bounded_too() -> None:
     bench = bench_of(max_bytes=4096)
     for number in range(10):
@@ -325,6 +357,30 @@ def test_what_is_kept_is_bounded_and_the_least_recently_used_goes_first() -> Non
     bench.send(13, rows(2, 1))
     bench.run_all()
     assert (bench.receipt(12).closed_by, bench.receipt(13).closed_by) == ("cache", "idle")
+
+
+def key_of_values(signature: ServedSignature, number: int) -> Key:
+    inputs = len(signature.spec.inputs)
+    arrays = [np.full((1, 64), 100 * number + index, np.float32) for index in range(inputs)]
+    tensors = tuple(Tensor.from_array("x", array) for array in arrays)
+    return key_of(Pending(b"p", 1, signature, tensors, 1, 0, 0.0, 1.0))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (16, 1), (1, 16), (16, 16)])
+def test_what_is_counted_for_answers_is_what_they_take_of_many_tensors_too(inputs: int, outputs: int) -> None:
+    spec = doubling_spec(*[(None, 64)] * inputs)
+    signature = served(spec, DoublingRunner()).signatures["serve"]
+    cache = ResponseCache(1 << 30)
+    made = [Tensor(f"y{index}", "uint8", (1, 4), b"1234") for index in range(outputs)]
+    tracemalloc.start()
+    try:
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        for number in range(200):
+            cache.put(key_of_values(signature, number), made)
+        taken_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes <= cache.bytes <= 5 * taken_bytes
 
 
 @settings(deadline=None, max_examples=100)
@@ -378,30 +434,6 @@ def step(
 @given(
     steps=st.lists(
         st.one_of(
-def key_of_values(signature: ServedSignature, number: int) -> Key:
-    inputs = len(signature.spec.inputs)
-    arrays = [np.full((1, 64), 100 * number + index, np.float32) for index in range(inputs)]
-    tensors = tuple(Tensor.from_array("x", array) for array in arrays)
-    return key_of(Pending(b"p", 1, signature, tensors, 1, 0, 0.0, 1.0))
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (16, 1), (1, 16), (16, 16)])
-def test_what_is_counted_for_answers_is_what_they_take_of_many_tensors_too(inputs: int, outputs: int) -> None:
-    spec = doubling_spec(*[(None, 64)] * inputs)
-    signature = served(spec, DoublingRunner()).signatures["serve"]
-    cache = ResponseCache(1 << 30)
-    made = [Tensor(f"y{index}", "uint8", (1, 4), b"1234") for index in range(outputs)]
-    tracemalloc.start()
-    try:
-        before_bytes, _ = tracemalloc.get_traced_memory()
-        for number in range(200):
-            cache.put(key_of_values(signature, number), made)
-        taken_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
-    finally:
-        tracemalloc.stop()
-    assert taken_bytes <= cache.bytes <= 5 * taken_bytes
-
-
             st.tuples(st.just("ask"), st.integers(0, 3), st.integers(0, 2)),
             st.tuples(st.just("cancel"), st.integers(0, 40), st.integers(0, 2)),
             st.tuples(st.sampled_from(["begin", "end", "vanish", "later", "sweep"]), st.integers(0, 2), st.just(0)),

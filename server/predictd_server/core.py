@@ -151,16 +151,20 @@ class Core:
             return
         signature = request.signature
         key = key_of(request) if signature.is_cached else None
-        if key is not None and self._answer_shared(key, request):
-            return
-        model = self.admission.models.get(signature.model) or self.admission.model(signature)
         try:
-            self.admission.admit(model, request.rows, request.counted_rows, request.byte_count)
+            self._take_in(key, request)
         except OverloadedError:
             # Room that requests hold whose time is up is no reason to refuse one that has time.
             if not self._sweep(request.arrived_s):
                 raise
-            self.admission.admit(model, request.rows, request.counted_rows, request.byte_count)
+            self._take_in(key, request)
+
+    def _take_in(self, key: Key | None, request: Pending) -> None:
+        if key is not None and self._answer_shared(key, request):
+            return
+        signature = request.signature
+        model = self.admission.models.get(signature.model) or self.admission.model(signature)
+        self.admission.admit(model, request.rows, request.counted_rows, request.byte_count)
         if key is not None:
             self.shared.begin(key, request)
         self._open.add(request)

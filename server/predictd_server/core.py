@@ -219,12 +219,14 @@ class Core:
 
     def _see_models(self) -> None:
         """Drop what is remembered of the models as they were: it would keep a replaced one in memory."""
-        if self._generation == self._registry.generation:
+        generation = self._registry.generation
+        if self._generation == generation:
             return
-        self._generation = self._registry.generation
         self._reader.forget()
         self._lanes.outdate()
         self.shared.drop_unserved()
+        # Last: whoever sees it takes it that nothing here keeps what is gone in memory.
+        self._generation = generation
 
     def next_wakeup(self) -> float | None:
         """Return when `next_batch` may have something though nothing arrives (monotonic); None for never."""

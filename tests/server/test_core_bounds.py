@@ -163,3 +163,15 @@ def test_the_core_tells_up_to_which_change_of_the_models_nothing_old_comes_in() 
     assert bench.core.seen_generation < bench.registry.generation
     bench.core.sweep(bench.now)
     assert bench.core.seen_generation == bench.registry.generation
+
+
+def test_what_is_gone_is_forgotten_before_the_core_tells_that_nothing_of_it_comes_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = CoreBench()
+    told: list[int] = []
+    monkeypatch.setattr(bench.core.shared, "drop_unserved", lambda: told.append(bench.core.seen_generation))
+    before = bench.core.seen_generation
+    bench.registry.generation += 1
+    bench.core.sweep(bench.now)
+    assert told == [before]

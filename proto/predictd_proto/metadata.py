@@ -86,7 +86,9 @@ class ModelMetadata:
         is_default: A request that names no version is answered by this one.
         signatures: What can be asked of it; empty until it is loaded.
         default_signature: The signature used when a request names none.
-        batch_sizes: Allowed batch sizes in rows, ascending; each was traced and warmed. Empty: rows are not merged.
+        batch_sizes: Allowed batch sizes of the default signature in rows, ascending; each was traced and warmed. Empty:
+            rows are not merged.
+        ladders: The allowed batch sizes of each of `signatures`, in their order.
         digest: "sha256:..." of its file or directory.
         source: The file's or directory's name.
         format: How it is stored ("keras", "h5", "saved_model", "frozen_graph").
@@ -100,6 +102,8 @@ class ModelMetadata:
         weight_bytes: Size of the weights alone; None when unknown.
         gate: What the comparison with its golden samples gave; empty when there are none.
         notes: What an operator should know about the way it is served.
+        model_notes: What there is to say of the model as a whole, with its newest version only: names beside its
+            versions that are none, others that wanted its name.
         error: Why the load failed; empty otherwise.
     """
 
@@ -111,6 +115,7 @@ class ModelMetadata:
     signatures: tuple[SignatureSpec, ...] = ()
     default_signature: str = ""
     batch_sizes: tuple[int, ...] = ()
+    ladders: tuple[tuple[int, ...], ...] = ()
     digest: str = ""
     source: str = ""
     format: str = ""
@@ -124,6 +129,7 @@ class ModelMetadata:
     weight_bytes: int | None = None
     gate: str = ""
     notes: tuple[str, ...] = ()
+    model_notes: tuple[str, ...] = ()
     error: str = ""
 
     def __post_init__(self) -> None:
@@ -136,12 +142,15 @@ class ModelMetadata:
         _check_list("labels", self.labels, _MAX_TEXT)
         _check_list("runners", self.runners, _MAX_TEXT)
         _check_list("notes", self.notes, _MAX_LONG_TEXT)
+        _check_list("model_notes", self.model_notes, _MAX_LONG_TEXT)
         check_tuple("signatures", self.signatures, SignatureSpec, MAX_LIST_ITEMS)
-        if len(self.runners) not in (0, len(self.signatures)):
-            refuse("runners", f"none, or one for each of {len(self.signatures)} signatures", self.runners)
-        check_tuple("batch_sizes", self.batch_sizes, int, MAX_LIST_ITEMS)
-        for size in self.batch_sizes:
-            check_int("batch_sizes", size, 1, _MAX_INT)
+        check_tuple("ladders", self.ladders, tuple, MAX_LIST_ITEMS)
+        for name, of_each in (("runners", self.runners), ("ladders", self.ladders)):
+            if len(of_each) not in (0, len(self.signatures)):
+                refuse(name, f"none, or one for each of {len(self.signatures)} signatures", of_each)
+        _check_sizes("batch_sizes", self.batch_sizes)
+        for sizes in self.ladders:
+            _check_sizes("ladders", sizes)
         check_numbers(_DURATIONS, (self.load_ms, self.warmup_ms))
         for name, count in (("parameters", self.parameters), ("weight_bytes", self.weight_bytes)):
             if count is not None:
@@ -163,6 +172,23 @@ class ModelMetadata:
         """
         wanted = self.default_signature if name is None else name
         return next((spec for spec in self.signatures if spec.name == wanted), None)
+
+    def batch_sizes_of(self, name: str) -> tuple[int, ...]:
+        """Return a signature's allowed batch sizes, ascending; none where its rows are not merged.
+
+        Args:
+            name: The signature's name.
+        """
+        if not self.ladders:
+            return self.batch_sizes if name == self.default_signature else ()
+        of_each = zip(self.signatures, self.ladders, strict=True)
+        return next((sizes for spec, sizes in of_each if spec.name == name), ())
+
+
+def _check_sizes(name: str, sizes: tuple[int, ...]) -> None:
+    check_tuple(name, sizes, int, MAX_LIST_ITEMS)
+    for size in sizes:
+        check_int(name, size, 1, _MAX_INT)
 
 
 def _check_list(name: str, texts: tuple[str, ...], most: int) -> None:

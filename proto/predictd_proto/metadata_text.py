@@ -76,6 +76,7 @@ def _facts(metadata: ModelMetadata, *, shows_tensors: bool) -> Iterator[tuple[st
         yield "Reason", metadata.error
     if metadata.labels:
         yield "Labels", ", ".join(metadata.labels)
+    has_own_sizes = len(set(metadata.ladders)) > 1
     for index, spec in enumerate(metadata.signatures):
         is_default = spec.name == metadata.default_signature
         runner = metadata.runners[index] if metadata.runners else metadata.runner * is_default
@@ -84,13 +85,16 @@ def _facts(metadata: ModelMetadata, *, shows_tensors: bool) -> Iterator[tuple[st
         if shows_tensors:
             yield from (("  input", f"{tensor.name} {tensor}") for tensor in spec.inputs)
             yield from (("  output", f"{tensor.name} {tensor}") for tensor in spec.outputs)
+        if has_own_sizes:
+            yield "  batches", _sizes_text(metadata.batch_sizes_of(spec.name))
     if metadata.signatures:
-        yield "Batch sizes", ", ".join(map(str, metadata.batch_sizes)) or "rows of several requests are not merged"
+        if not has_own_sizes:
+            yield "Batch sizes", _sizes_text(metadata.batch_sizes)
         yield "Parameters", _weights_text(metadata)
         yield "Memory", _memory_text(metadata)
         yield "Loaded in", _durations_text(metadata)
         yield "Gate", metadata.gate or "no golden samples"
-    for note in metadata.notes:
+    for note in (*metadata.notes, *metadata.model_notes):
         yield "Note", note
     if metadata.source:
         yield "Source", metadata.source + (f" ({metadata.format})" if metadata.format else "")
@@ -99,6 +103,10 @@ def _facts(metadata: ModelMetadata, *, shows_tensors: bool) -> Iterator[tuple[st
         yield "SHA-256", metadata.digest.removeprefix(_DIGEST_KIND)
     elif metadata.digest:
         yield "Digest", metadata.digest
+
+
+def _sizes_text(sizes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, sizes)) or "rows of several requests are not merged"
 
 
 def _weights_text(metadata: ModelMetadata) -> str:

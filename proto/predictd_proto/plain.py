@@ -43,9 +43,13 @@ _TUPLES = frozenset(
         (ModelMetadata, "batch_sizes"),
         (ModelMetadata, "runners"),
         (ModelMetadata, "notes"),
+        (ModelMetadata, "model_notes"),
         (TensorSpec, "shape"),
     )
 )
+
+#: Fields that hold a tuple of tuples of scalars.
+_NESTED = frozenset(((ModelMetadata, "ladders"),))
 
 #: Filled at the first use of each class: `dataclasses.fields` takes a microsecond.
 _FIELDS: dict[type[Any], _Fields] = {}
@@ -89,6 +93,8 @@ def _field_value(cls: type[Any], name: str, value: Any) -> Any:
     many = _MANY.get(key)
     if many is not None:
         return tuple([from_plain(many, item) for item in value])
+    if key in _NESTED:
+        return tuple([tuple(item) if type(item) is list else item for item in value])
     return tuple(value) if key in _TUPLES else value
 
 

@@ -129,6 +129,18 @@ def test_rows_that_are_never_merged_go_in_keras_batches() -> None:
     assert next_rows((), Pace(), batch_size=7) == 7
 
 
+def test_each_signature_goes_by_its_own_batch_sizes() -> None:
+    default, other = (
+        signature({"x": ("float32", (None, 1))}, {"y": ("float32", (None, 1))}, name=name)
+        for name in ("serving_default", "other")
+    )
+    metadata = model("m", default, other, batch_sizes=(1, 8), ladders=((1, 8), ()))
+    x = [np.zeros((1000, 1), "float32")]
+    plans = [Plan(metadata, spec) for spec in (default, other)]
+    assert [plan.is_row_wise for plan in plans] == [True, False]
+    assert [ChunkSize(plan, Limits(), None, Pace(), unmerged_rows=32).rows(x) for plan in plans] == [8, 32]
+
+
 def test_a_model_with_a_fixed_number_of_rows_gets_that_many() -> None:
     spec = signature({"x": ("float32", (4, 3))}, {"y": ("float32", (4, 3))})
     plan = Plan(model("m", spec, batch_sizes=()), spec)

@@ -98,6 +98,25 @@ def test_everything_is_told_of_one_model(server: FakeServer, run: Run) -> None:
     ]
 
 
+def test_batch_sizes_are_told_of_each_signature_where_they_differ(server: FakeServer, run: Run) -> None:
+    server.models = [replace(READY, ladders=(READY.batch_sizes, ()))]
+    lines = run("models", "digits").stdout.splitlines()
+    assert lines[4:7] == [
+        "    input     x float32[rows, 4]",
+        "    output    y float32[rows, 4]",
+        "    batches   1, 2, 4, 8, 16, 32, 64",
+    ]
+    assert "    batches   rows of several requests are not merged" in lines
+    assert not any("Batch sizes" in line for line in lines)
+    server.models = [replace(READY, ladders=(READY.batch_sizes, READY.batch_sizes))]
+    assert "  Batch sizes  1, 2, 4, 8, 16, 32, 64" in run("models", "digits").stdout.splitlines()
+
+
+def test_notes_on_the_model_as_a_whole_are_told(server: FakeServer, run: Run) -> None:
+    server.models = [replace(READY, model_notes=("models/digits/v1: is no version",))]
+    assert "  Note         models/digits/v1: is no version" in run("models", "digits").stdout.splitlines()
+
+
 def test_json_tells_everything_as_it_is(server: FakeServer, run: Run) -> None:
     server.models = [READY]
     (plain,) = json.loads(run("models", "digits", "--json").stdout)

@@ -51,6 +51,7 @@ MODEL = ModelMetadata(
     signatures=(SIGNATURE,),
     default_signature="serving_default",
     batch_sizes=(1, 8, 64),
+    ladders=((1, 8, 64),),
     digest="sha256:9f86d081",
     source="digits.keras",
     format="keras",
@@ -64,6 +65,7 @@ MODEL = ModelMetadata(
     weight_bytes=38440,
     gate="passed",
     notes=("slow",),
+    model_notes=("v1",),
 )
 
 RECEIPT = Receipt(

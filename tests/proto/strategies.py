@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,19 @@ def signatures(draw: st.DrawFn) -> SignatureSpec:
     )
 
 
-MODELS = st.builds(
+SIZES = st.lists(st.integers(1, 4096), max_size=3).map(tuple)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> ModelMetadata:
+    """Any model, with the batch sizes of each signature or without them."""
+    model: ModelMetadata = draw(_WITHOUT_LADDERS)
+    count = len(model.signatures)
+    ladders = st.lists(SIZES, min_size=count, max_size=count).map(tuple)
+    return replace(model, ladders=draw(st.just(()) | ladders))
+
+
+_WITHOUT_LADDERS = st.builds(
     ModelMetadata,
     name=TEXTS,
     version=IDS,
@@ -169,7 +182,7 @@ MODELS = st.builds(
     is_default=st.booleans(),
     signatures=st.lists(signatures(), max_size=2).map(tuple),
     default_signature=TEXTS,
-    batch_sizes=st.lists(st.integers(1, 4096), max_size=3).map(tuple),
+    batch_sizes=SIZES,
     digest=TEXTS,
     source=TEXTS,
     format=TEXTS,
@@ -182,8 +195,10 @@ MODELS = st.builds(
     weight_bytes=st.none() | IDS,
     gate=TEXTS,
     notes=st.lists(TEXTS, max_size=2).map(tuple),
+    model_notes=st.lists(TEXTS, max_size=2).map(tuple),
     error=TEXTS,
 )
+MODELS = models()
 
 STATUSES = st.builds(
     ServerStatus,

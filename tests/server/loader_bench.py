@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class ClosingRunner(DoublingRunner):
 
 
 class LoaderBench:
-    """A loader of one model `m`, whose versions are directories of `path`.
+    """A loader of one model `m`, whose versions are directories of `path`, and of what entries `beside` it hold.
 
     Attributes:
         loads: The versions that were loaded, in order, failed ones too.
@@ -43,7 +43,15 @@ class LoaderBench:
         seen: The core's `seen_generation`; None for one that has seen all.
     """
 
-    def __init__(self, path: Path, *versions: int, watch_s: float = 10.0, settle_s: float = 0.0, **fields: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *versions: int,
+        watch_s: float = 10.0,
+        settle_s: float = 0.0,
+        beside: Sequence[ModelSettings] = (),
+        **fields: Any,
+    ) -> None:
         self.path = path
         for version in versions:
             self.add(version)
@@ -56,7 +64,7 @@ class LoaderBench:
         self.reclaimed = 0
         self.registry = Registry()
         self.desk = OrderDesk(clock=lambda: self.now)
-        repository = Repository([ModelSettings(name="m", path=path, **fields)])
+        repository = Repository([ModelSettings(**{"name": "m", "path": path, **fields}), *beside])
         departures = Departures(lambda: self.registry.generation if self.seen is None else self.seen, self._reclaim)
         self.stock = Stock(self.registry, self._load, departures, self._reclaim)
         self.loader = Loader(
@@ -102,8 +110,8 @@ class LoaderBench:
     def load(self, version: int | None = None, model: str = "m") -> Any:
         return self.give(LoadRequest(id=1, model=model, version=version))
 
-    def unload(self, version: int | None = None) -> Any:
-        answer = self.give(UnloadRequest(id=2, model="m", version=version))
+    def unload(self, version: int | None = None, model: str = "m") -> Any:
+        answer = self.give(UnloadRequest(id=2, model=model, version=version))
         if answer is None:
             self.loader.tend(self.now)
             answer = self.answer()

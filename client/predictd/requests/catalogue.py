@@ -40,10 +40,11 @@ class Plan:
         spec: The signature.
         label: Both, for error texts.
         kinds: What was found out about requests for it.
+        batch_sizes: The signature's allowed batch sizes; none where the server merges no rows.
         is_row_wise: Whether each row of the outputs belongs to one of the inputs: the server merges rows of callers.
     """
 
-    __slots__ = ("_single_output", "is_row_wise", "kinds", "label", "metadata", "spec")
+    __slots__ = ("_single_output", "batch_sizes", "is_row_wise", "kinds", "label", "metadata", "spec")
 
     def __init__(self, metadata: ModelMetadata, spec: SignatureSpec) -> None:
         self.metadata: ModelMetadata = metadata
@@ -52,9 +53,8 @@ class Plan:
         self.label: str = f"model {metadata.name!r} version {metadata.version}"
         if spec.name != metadata.default_signature:
             self.label += f" signature {spec.name!r}"
-        # The batch sizes are the default signature's.
-        is_merged = bool(metadata.batch_sizes) and spec.name == metadata.default_signature
-        self.is_row_wise: bool = is_merged and all(item.shape[:1] == (None,) for item in spec.inputs)
+        self.batch_sizes: tuple[int, ...] = metadata.batch_sizes_of(spec.name)
+        self.is_row_wise: bool = bool(self.batch_sizes) and all(item.shape[:1] == (None,) for item in spec.inputs)
         structure = spec.output_structure
         self._single_output = structure if isinstance(structure, str) else None
 

@@ -96,7 +96,7 @@ class ChunkSize:
         self._plan = plan
         self._limits = limits
         self._pace = pace
-        self._unit = max(plan.metadata.batch_sizes, default=0)
+        self._unit = max(plan.batch_sizes, default=0)
         self._fixed = _fixed_rows(plan)
         self._output_row_bytes = _row_bytes(plan.spec.outputs, [spec.shape[1:] for spec in plan.spec.outputs])
         self._wanted = batch_size

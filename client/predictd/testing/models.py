@@ -210,6 +210,7 @@ class FakeModel:
                 signatures=tuple([signature.spec(name) for name, signature in self.signatures.items()]),
                 default_signature=next(iter(self.signatures), ""),
                 batch_sizes=self.batch_sizes,
+                ladders=(self.batch_sizes,) * len(self.signatures),
                 source=self.source,
                 digest=self.digest,
                 runner=self.runner,

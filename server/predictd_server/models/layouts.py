@@ -28,6 +28,7 @@ class There:
         refused: What else is there and belongs to no model, and why.
         error: Why it stands for nothing at all.
         is_directory: It is a directory of models, of which there may be any number.
+        is_empty: It is one in which there is no model, not even one that has an entry of its own.
     """
 
     entry: ModelSettings
@@ -35,12 +36,18 @@ class There:
     refused: list[str] = field(default_factory=list)
     error: PredictdError | None = None
     is_directory: bool = False
+    is_empty: bool = False
 
 
-def look_up(entry: ModelSettings) -> There:
-    """Return what an entry stands for now. It never raises for what it finds."""
+def look_up(entry: ModelSettings, *, is_directory: bool = False) -> There:
+    """Return what an entry stands for now. It never raises for what it finds.
+
+    Args:
+        entry: What to look up.
+        is_directory: It is known to be a directory of models, whatever else is in it by now.
+    """
     try:
-        return _look_or_raise(entry)
+        return _look_or_raise(entry, is_directory=is_directory and not entry.name)
     except PredictdError as error:
         reason = error
     except OSError as error:
@@ -51,13 +58,15 @@ def look_up(entry: ModelSettings) -> There:
     return there
 
 
-def _look_or_raise(entry: ModelSettings) -> There:
+def _look_or_raise(entry: ModelSettings, *, is_directory: bool) -> There:
     path = entry.path
     try:
         path.stat()
     except FileNotFoundError:
         text = f"{path}: no such file or directory; {EXPECTED}"
         raise ConfigError(text) from None
+    if is_directory and path.is_dir():
+        return _directory(entry, _children(path))
     kind = look_at(path)
     if kind is not None:
         return There(entry, [_bare(replace(entry, name=entry.name or default_name(path)))])

@@ -32,7 +32,7 @@ class ServedModel:
     """One version of one model.
 
     Attributes:
-        metadata: What clients get to see; its labels and `is_default` are the registry's.
+        metadata: What clients get to see; its labels, `is_default` and `model_notes` are the registry's.
         signatures: What serves each signature; empty unless it is ready or unloading.
     """
 
@@ -48,11 +48,13 @@ class _Model:
         versions: Newest first.
         labels: Versions by label; they need not be there.
         default: What a request gets that names no version: a version or a label; None for the newest that is ready.
+        notes: What there is to say of the model as a whole.
     """
 
     versions: tuple[ServedModel, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     default: int | str | None = None
+    notes: tuple[str, ...] = ()
 
     def by_number(self, version: int | None) -> ServedModel | None:
         return next((served for served in self.versions if served.metadata.version == version), None)
@@ -64,7 +66,7 @@ class _Model:
         return next((served for served in self.versions if served.metadata.is_ready), None)
 
     def told(self) -> _Model:
-        """Return the record with each version's labels and `is_default` in its metadata."""
+        """Return the record with each version's labels and `is_default` in its metadata, and the notes in one's."""
         chosen = self.newest_ready() if self.default is None else self.by_number(self.number_of(self.default))
         return replace(
             self, versions=tuple(self._told(served, is_default=served is chosen) for served in self.versions)
@@ -73,9 +75,11 @@ class _Model:
     def _told(self, served: ServedModel, *, is_default: bool) -> ServedModel:
         metadata = served.metadata
         labels = tuple(sorted(label for label, number in self.labels.items() if number == metadata.version))
-        if (metadata.labels, metadata.is_default) == (labels, is_default):
+        notes = self.notes if served is self.versions[0] else ()
+        if (metadata.labels, metadata.is_default, metadata.model_notes) == (labels, is_default, notes):
             return served
-        return replace(served, metadata=replace(metadata, labels=labels, is_default=is_default))
+        told = replace(metadata, labels=labels, is_default=is_default, model_notes=notes)
+        return replace(served, metadata=told)
 
 
 _UNKNOWN = _Model()
@@ -125,6 +129,11 @@ class Registry:
         """Say what a request gets that names no version. The model must be there."""
         if self._models[name].default != default:
             self._change(name, replace(self._models[name], default=default))
+
+    def set_notes(self, name: str, notes: tuple[str, ...]) -> None:
+        """Say what there is to say of a model as a whole. The model must be there."""
+        if self._models[name].notes != notes:
+            self._change(name, replace(self._models[name], notes=notes))
 
     def _change(self, name: str, model: _Model) -> None:
         # In this order: who reads the new generation must find the new models.

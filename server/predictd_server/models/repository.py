@@ -1,12 +1,14 @@
 """The repository: which models and versions there are on disk, by the entries of the configuration.
 
-Owns the sum over all entries, and which of it no daemon should start with. It keeps nothing but what the last look
-refused, and never raises for what it finds. Main thread at the start, the loader thread from then on.
+Owns the sum over all entries, who of several has a name, and which of it no daemon should start with. It keeps nothing
+but what the last look refused and which paths the names stand for, and never raises for what it finds. Main thread at
+the start, the loader thread from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from predictd_proto.errors import ConfigError, ModelLoadError
@@ -36,20 +38,42 @@ class Repository:
 
     def __init__(self, models: Sequence[ModelSettings]) -> None:
         self._entries = tuple(models)
+        self._held: dict[str, Path] = {}
         self.refused: tuple[str, ...] = ()
 
     def look(self) -> dict[str, Found]:
-        """Return what there is now, by name; of two models with one name the first."""
+        """Return what there is now, by name.
+
+        Of several models with one name one is there, and its notes tell of the others: that of an entry with a name,
+        else that of an entry which is a model alone, else, of those in directories of models, the one that has the name
+        already, else the first by path. So nothing that comes into a directory takes the place of what is served, nor
+        the settings by which that is trusted.
+        """
         found: dict[str, Found] = {}
         refused: list[str] = []
+        ranked: list[tuple[tuple[bool, bool, bool, Path], There, Found]] = []
         for there in self._survey():
             refused += [*there.refused, *([] if there.error is None else [there.error.message])]
-            for model in there.models:
-                other = found.setdefault(model.settings.name, model)
-                if other is not model:
-                    refused.append(_taken_twice(other, model))
+            ranked += [(self._rank(there, model), there, model) for model in there.models]
+        for _, there, model in sorted(ranked, key=lambda item: item[0]):
+            name = model.settings.name
+            first = found.setdefault(name, model)
+            if first is not model:
+                text = _taken_twice(first, model, is_in_directory=there.is_directory)
+                found[name] = replace(first, notes=(*first.notes, text))
+                refused.append(text)
         self.refused = tuple(refused)
         return found
+
+    def hold(self, models: Mapping[str, Found]) -> None:
+        """Note what the names stand for from now on: what is taken for good of a look, which may be less than all."""
+        self._held = {name: model.settings.path for name, model in models.items()}
+
+    def _rank(self, there: There, model: Found) -> tuple[bool, bool, bool, Path]:
+        """Return what is smaller for a model with a better right to its name."""
+        settings = model.settings
+        has_name_already = self._held.get(settings.name) == settings.path
+        return not there.entry.name, there.is_directory, not has_name_already, settings.path
 
     def check(self, *, is_watched: bool) -> None:
         """Refuse a configuration with which a daemon should not even start.
@@ -66,7 +90,7 @@ class Repository:
         for there in self._survey():
             if there.error is not None:
                 raise there.error
-            if not there.models and not is_watched:
+            if there.is_empty and not is_watched:
                 text = "; ".join([f"{there.entry.path}: no model in this directory; {EXPECTED}", *there.refused])
                 raise ConfigError(text)
             for model in there.models:
@@ -74,15 +98,18 @@ class Repository:
                     _check_alone(model, is_watched=is_watched)
                 other = names.setdefault(model.settings.name, model)
                 if other is not model:
-                    raise ConfigError(_taken_twice(other, model))
+                    raise ConfigError(_taken_twice(other, model, is_in_directory=there.is_directory))
 
     def _survey(self) -> list[There]:
         """Look up every entry; a model with an entry of its own is not taken from its directory once more."""
-        survey = [look_up(entry) for entry in self._entries]
+        # What has models in it stays a directory of models: a "3/" that comes into it makes it no model's directory.
+        directories = {path.parent for path in self._held.values()}
+        survey = [look_up(entry, is_directory=entry.path in directories) for entry in self._entries]
         own = {_key(model) for there in survey if not there.is_directory for model in there.models}
         for there in survey:
             if there.is_directory:
-                there.models = [model for model in there.models if _key(model) not in own]
+                others = [model for model in there.models if _key(model) not in own]
+                there.is_empty, there.models = not there.models, others
         return survey
 
 
@@ -112,8 +139,7 @@ def _check_format(file: ModelFile, settings: ModelSettings) -> None:
             raise ConfigError(text)
 
 
-def _taken_twice(one: Found, other: Found) -> str:
-    return (
-        f"model name {one.settings.name!r} is taken twice: by {one.settings.path} and by {other.settings.path}; "
-        f"give one of them another name: NAME={other.settings.path}"
-    )
+def _taken_twice(one: Found, other: Found, *, is_in_directory: bool) -> str:
+    path = other.settings.path
+    advice = "rename it" if is_in_directory else f"give one of them another name: NAME={path}"
+    return f"model name {one.settings.name!r} is taken twice: by {one.settings.path} and by {path}; {advice}"

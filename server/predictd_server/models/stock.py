@@ -24,6 +24,9 @@ from predictd_server.models.version_loading import MOST_TEXT, unloaded
 
 _log = logging.getLogger("predictd")
 
+#: A directory may be full of names that are no versions.
+MOST_NOTES = 16
+
 Load = Callable[[ModelFile, ModelSettings], ServedModel]
 
 
@@ -144,7 +147,10 @@ class Stock:
         if fingerprint(file) != state:
             for signature in served.signatures.values():
                 signature.runner.close()
-            text = f"{file.path}: changed while it was loaded; it is tried again when it is looked at next"
+            text = (
+                f"{file.path}: changed while it was loaded; with watch_s it is tried again by itself, else order it "
+                f"when its files are whole: `predictd load {file.name} {file.version}`"
+            )
             raise ModelLoadError(text)
         return served
 
@@ -216,8 +222,7 @@ class Stock:
     def _put(self, served: ServedModel) -> None:
         """Publish a version, unless it is shown just so: each change makes the core forget what it has recognised."""
         shown = self._registry.get(served.metadata.name, served.metadata.version)
-        told = None if shown is None else replace(shown.metadata, labels=(), is_default=False)
-        if told != replace(served.metadata, labels=(), is_default=False):
+        if shown is None or _own(shown.metadata) != _own(served.metadata):
             self._registry.put(served)
 
     def _name(self, name: str) -> None:
@@ -227,6 +232,17 @@ class Stock:
         labels = labels_of(Standing(model.found, will=model.will))
         self._registry.set_labels(name, labels)
         self._registry.set_default(name, model.found.settings.default_version)
+        self._registry.set_notes(name, _shown_notes(model.found.notes))
+
+
+def _own(metadata: ModelMetadata) -> ModelMetadata:
+    """Return what is a version's own of its metadata: all but what the registry adds."""
+    return replace(metadata, labels=(), is_default=False, model_notes=())
+
+
+def _shown_notes(notes: tuple[str, ...]) -> tuple[str, ...]:
+    shown = tuple(safe_text(note, MOST_TEXT) for note in notes[:MOST_NOTES])
+    return shown if len(notes) <= MOST_NOTES else (*shown, f"and {len(notes) - MOST_NOTES} more; the log has all")
 
 
 def _versions(found: Found) -> set[int]:

@@ -203,6 +203,7 @@ def _ready_metadata(
         signatures=tuple(signature.spec for signature in signatures.values()),
         default_signature=loaded.default_signature,
         batch_sizes=default.sizes,
+        ladders=tuple(signature.sizes for signature in signatures.values()),
         digest=loaded.digest,
         source=safe_text(file.path.name, MOST_TEXT),
         format=file.format.value,

@@ -2,7 +2,7 @@
 
 Owns the waiting until what was written has settled. A version counts as changed once two looks at least `settle_s`
 apart saw the same new state of its files, and none in between another, so a copy under way is never loaded; one that is
-gone has to stay gone likewise. It has no thread and no clock: the loader thread calls it with the time.
+gone has to stay gone likewise. It has no thread and no clock: the models thread calls it with the time.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 from predictd_server.models.contents import Fingerprint
 from predictd_server.models.found import Found
 from predictd_server.models.repository import Repository
+from predictd_server.models.settings import ModelSettings
 
 #: One version of one model.
 Key = tuple[str, int]
+
+#: Stands for all versions of a model at once, where they come from another place than before. No version is 0.
+_WHOLE = 0
 
 #: What is compared: the files' state, and what is wrong with them; None for what is not there.
 _State = tuple[Fingerprint, str]
@@ -82,6 +86,7 @@ class Watch:
             self._known[name] = found
             for key in [key for key in self._unsettled if key[0] == name]:
                 del self._unsettled[key]
+        self._repository.hold(self._known)
         self._plan(now_s)
         return self._unsaid([*self._repository.refused, *_sayings(self._known.values())])
 
@@ -95,6 +100,7 @@ class Watch:
         """Look at the repository, whether that is due or not."""
         seen = self._repository.look()
         before, self._known = self._known, self._settled(seen, now_s)
+        self._repository.hold(self._known)
         self._plan(now_s)
         news = self._unsaid([*self._repository.refused, *_sayings(self._known.values())])
         added, replaced, removed = _difference(before, self._known)
@@ -106,7 +112,11 @@ class Watch:
             known, there = self._known.get(name), seen.get(name)
             if there is None:
                 assert known is not None
-                there = Found(known.settings, notes=(f"{known.settings.path}: is gone; what is loaded is kept",))
+                there = gone(known.settings, self._repository.refused)
+            if known is not None and known.settings != there.settings:
+                settled[name] = self._moved(name, known, there, now_s)
+                continue
+            self._unsettled.pop((name, _WHOLE), None)
             found = replace(there, versions={}, problems={}, fingerprints={})
             # Those that wait are among them: what came and went again must not count as there all the time.
             waiting = {number for model, number in self._unsettled if model == name}
@@ -115,6 +125,18 @@ class Watch:
                 _copy(number, there if is_new else known, found)
             settled[name] = found
         return settled
+
+    def _moved(self, name: str, known: Found, there: Found, now_s: float) -> Found:
+        """Return what counts of a model that comes from another place, with other settings perhaps: all or nothing.
+
+        No version is ever taken by the settings of another place than its own.
+        """
+        for key in [key for key in self._unsettled if key[0] == name and key[1] != _WHOLE]:
+            del self._unsettled[key]
+        state = Fingerprint(tuple(entry for number in sorted(_numbers(there)) for entry in _entries(there, number)))
+        is_new = self._is_settled((name, _WHOLE), None, (state, "; ".join(there.problems.values())), now_s)
+        # The files that it had are not there to be compared: what is loaded of them goes on.
+        return there if is_new else known
 
     def _is_settled(self, key: Key, known: _State | None, state: _State | None, now_s: float) -> bool:
         if state == known:
@@ -140,6 +162,18 @@ class Watch:
         return news
 
 
+def gone(settings: ModelSettings, refused: Iterable[str]) -> Found:
+    """Return what there is of a model that was there before, and that a look no longer found.
+
+    Args:
+        settings: The model's.
+        refused: What that look refused, and why.
+    """
+    path = f"{settings.path}: "
+    reason = next((text for text in refused if text.startswith(path)), f"{path}no model is there any more")
+    return Found(settings, notes=(reason,))
+
+
 def _numbers(found: Found | None) -> set[int]:
     return set() if found is None else {*found.versions, *found.problems}
 
@@ -148,6 +182,11 @@ def _state(found: Found | None, number: int) -> _State | None:
     if found is None or number not in _numbers(found):
         return None
     return found.fingerprints.get(number, Fingerprint(())), found.problems.get(number, "")
+
+
+def _entries(found: Found, number: int) -> tuple[tuple[str, int, int, int], ...]:
+    state = found.fingerprints.get(number, Fingerprint(()))
+    return tuple((f"{number}/{name}", size, time_ns, inode) for name, size, time_ns, inode in state.entries)
 
 
 def _copy(number: int, source: Found | None, target: Found) -> None:

@@ -134,3 +134,20 @@ def test_a_fingerprint_tells_a_change_during_a_load(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "1")
     assert fingerprint(file).size_bytes == 0
     assert fingerprint(file) != before
+
+
+@pytest.mark.parametrize("name", ["golden.npz", "warmup.npz"])
+def test_samples_beside_a_bare_file_belong_to_its_fingerprint(name: str, tmp_path: Path) -> None:
+    path = keras_file(tmp_path / "m.keras")
+    keras_file(tmp_path / "n.keras")
+    file = the_one(path).versions[1]
+    before = fingerprint(file)
+    (tmp_path / f"n.{name}").write_bytes(b"another model's")
+    assert fingerprint(file) == before == the_one(path).fingerprints[1]
+    (tmp_path / f"m.{name}").write_bytes(b"1")
+    there = fingerprint(file)
+    assert before != there == the_one(path).fingerprints[1]
+    (tmp_path / f"m.{name}").write_bytes(b"22")
+    assert fingerprint(file) not in (before, there)
+    (tmp_path / f"m.{name}").unlink()
+    assert fingerprint(file) == before

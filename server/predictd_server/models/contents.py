@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predictd_server.models.files import ModelFile
+from predictd_server.models.sample_files import GOLDEN, WARMUP, beside
 
 _BLOCK_BYTES = 1 << 20
 
@@ -47,15 +48,15 @@ class Fingerprint:
 
 
 def fingerprint(file: ModelFile) -> Fingerprint:
-    """Return the state of a version's files now: of its numbered directory where it has one. It never raises."""
+    """Return the state of a version's files now, samples among them. It never raises."""
     return fingerprint_of(file.directory or file.path)
 
 
 def fingerprint_of(root: Path) -> Fingerprint:
-    """Return the state of a file, or of all files in a directory. It never raises."""
+    """Return the state of a file and of the samples beside it, or of all files in a directory. It never raises."""
     is_directory = root.is_dir()
     entries = []
-    for name, path in files_in(root):
+    for name, path in files_in(root) if is_directory else _with_samples(root):
         if is_directory and any(map(is_temporary, name.split("/"))):
             continue
         try:
@@ -65,6 +66,11 @@ def fingerprint_of(root: Path) -> Fingerprint:
         else:
             entries.append((name, about.st_size, about.st_mtime_ns, about.st_ino))
     return Fingerprint(tuple(entries))
+
+
+def _with_samples(file: Path) -> list[tuple[str, str]]:
+    samples = (beside(file, name) for name in (GOLDEN, WARMUP))
+    return [(path.name, str(path)) for path in (file, *samples) if path == file or os.path.lexists(path)]
 
 
 def size_bytes(path: Path) -> int:

@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_server.models.files import ModelFile
-from predictd_server.models.sample_files import fitted, read_samples, samples_path
+from predictd_server.models.sample_files import WARMUP, fitted, read_samples, samples_path
 from predictd_server.trials.recording import Recording
-
-WARMUP = "warmup.npz"
 
 #: `inputs/NAME`; a number in front tells several requests apart, the signature's name stands before that.
 _KEY = re.compile(r"(?:(?P<signature>.+?)/)??(?:(?P<number>\d{1,9})/)?inputs/(?P<name>.+)", re.DOTALL)

@@ -21,6 +21,9 @@ from predictd_proto.errors import ModelLoadError
 from predictd_proto.tensors import TensorSpec
 from predictd_server.models.files import ModelFile
 
+GOLDEN = "golden.npz"
+WARMUP = "warmup.npz"
+
 #: Samples are a few rows, not a data set: all are held in memory.
 MOST_BYTES = 64 << 20
 MOST_ARRAYS = 256
@@ -41,13 +44,18 @@ def samples_path(file: ModelFile, name: str) -> Path:
 
     Args:
         file: The version.
-        name: "golden.npz" or "warmup.npz".
+        name: `GOLDEN` or `WARMUP`.
     """
     if file.directory is not None:
         return file.directory / name
     if file.path.is_dir():
         return file.path / name
-    return file.path.with_name(f"{file.path.stem}.{name}")
+    return beside(file.path, name)
+
+
+def beside(path: Path, name: str) -> Path:
+    """Return where the samples of a kind lie that belong to a bare file."""
+    return path.with_name(f"{path.stem}.{name}")
 
 
 def read_samples(path: Path) -> dict[str, NDArray[Any]] | None:

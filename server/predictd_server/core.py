@@ -258,7 +258,7 @@ class Core:
         self._drop(request)
 
     def _start(self, batch: Batch, now: float) -> None:
-        batch.signature.open_requests += 1
+        batch.signature.open_runs += 1
         lane = batch.parts[0].request.lane
         assert lane is not None
         counted_rows = batch.rows
@@ -283,7 +283,7 @@ class Core:
 
     def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
         """Take what came of a batch in, and turn it into replies."""
-        batch.signature.open_requests -= 1
+        batch.signature.open_runs -= 1
         lane = batch.parts[0].request.lane
         assert lane is not None
         self._lanes.charge(lane, batch.busy_s)

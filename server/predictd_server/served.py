@@ -51,9 +51,10 @@ class ServedSignature:
         settings: What is set for its model.
         axes: How its free axes hang together.
         is_repeatable: The same inputs give the same answers, and asking changes nothing; only such answers are kept.
-        open_requests: Requests for it that were admitted and have no answer yet, and runs of it that go on (a run
-            outlives a cancel). Written by the pump, read by any thread. Once the core's `seen_generation` is past the
-            change that took it out of the registry, it never rises again: at 0 nobody needs its graph.
+        open_requests: Requests for it that were admitted and have no answer yet. Written by the pump, read by any
+            thread. Once the core's `seen_generation` is past the change that took it out of the registry, it never
+            rises again.
+        open_runs: Runs of it that go on: one outlives its requests where those are cancelled. Likewise.
         costs_s: Mean seconds of a run, by batch size.
         is_cached: Its answers are kept, and requests that ask the same share one.
         lengths: What becomes of rows that differ in shape; None where they can't.
@@ -74,6 +75,7 @@ class ServedSignature:
     axes: FreeAxes = _NOTHING_KNOWN
     is_repeatable: bool = True
     open_requests: int = 0
+    open_runs: int = 0
     costs_s: dict[int, float] = field(default_factory=dict)
     surprise_s: float = 0.0
     input_names: tuple[str, ...] = field(init=False)
@@ -96,6 +98,12 @@ class ServedSignature:
         self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
         self.is_cached = self.settings.cache_bytes > 0 and self.is_repeatable
         self.lengths = length_policy(str(self), self.spec, self.settings, self.axes)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a request or a run still needs its graph. Any thread."""
+        # In this order: a run begins only while there is a request for it.
+        return self.open_requests > 0 or self.open_runs > 0
 
     @property
     def is_mergeable(self) -> bool:

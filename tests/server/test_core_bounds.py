@@ -147,14 +147,16 @@ def test_a_signature_counts_who_still_needs_it_a_run_whose_caller_has_gone_among
     signature = bench.registry.find("m", None, None)
     bench.send(1, rows(6))
     bench.send(2, rows(1))
-    assert signature.open_requests == 2
+    assert (signature.open_requests, signature.open_runs) == (2, 0)
     batch = bench.core.next_batch(bench.now)
     assert batch is not None
+    assert (signature.open_requests, signature.open_runs) == (2, 1)
     bench.send_message(CancelRequest(id=1))
     bench.send_message(CancelRequest(id=2))
-    assert signature.open_requests == 1, "the run was forgotten with the request that it is for"
-    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters))
     assert signature.open_requests == 0
+    assert signature.is_needed, "the run was forgotten with the request that it is for"
+    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters))
+    assert not signature.is_needed
 
 
 def test_the_core_tells_up_to_which_change_of_the_models_nothing_old_comes_in() -> None:

@@ -1,6 +1,6 @@
 """Departures: versions that are served no longer, on their way out of memory.
 
-Owns the wait for whoever still needs a version, and its release afterwards. Loader thread. It never waits itself: it is
+Owns the wait for whoever still needs a version, and its release afterwards. Models thread. It never waits itself: it is
 asked to look again.
 """
 
@@ -59,28 +59,30 @@ class Departures:
         """
         self._leaving.append(_Leaving(served, generation, on_gone))
 
-    def tend(self) -> None:
-        """Release those that nobody needs any more."""
+    def tend(self) -> bool:
+        """Release those that nobody needs any more; return whether there was any."""
+        count = len(self._leaving)
         seen = self._seen_generation()
-        gone = [leaving for leaving in self._leaving if leaving.generation <= seen and not _is_needed(leaving.served)]
-        if not gone:
-            return
-        self._leaving = [leaving for leaving in self._leaving if leaving not in gone]
-        while gone:
-            leaving = gone.pop()
-            metadata, on_gone = leaving.served.metadata, leaving.on_gone
-            before_bytes = resident_bytes()
-            _close(leaving.served)
-            # The last reference, so that what it held can be reclaimed now.
-            del leaving
-            self._reclaim()
-            text = f"model {metadata.name} version {metadata.version}: unloaded{_came_back(before_bytes)}"
-            _log.info("%s", text)
-            on_gone(text)
+        for number in reversed(range(count)):
+            leaving = self._leaving[number]
+            if leaving.generation <= seen and not _is_needed(leaving.served):
+                del self._leaving[number]
+                _release(leaving, self._reclaim)
+        return len(self._leaving) < count
+
+
+def _release(leaving: _Leaving, reclaim: Callable[[], None]) -> None:
+    metadata = leaving.served.metadata
+    before_bytes = resident_bytes()
+    _close(leaving.served)
+    reclaim()
+    text = f"model {metadata.name} version {metadata.version}: unloaded{_came_back(before_bytes)}"
+    _log.info("%s", text)
+    leaving.on_gone(text)
 
 
 def _is_needed(served: ServedModel) -> bool:
-    return any(signature.open_requests for signature in served.signatures.values())
+    return any(signature.is_needed for signature in served.signatures.values())
 
 
 def _close(served: ServedModel) -> None:

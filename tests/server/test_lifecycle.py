@@ -247,21 +247,6 @@ def test_a_default_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) ->
     assert bench.signature(1).version == 1
 
 
-def test_a_version_that_lacked_room_is_tried_again_when_another_has_gone(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
-    bench.troubles[2] = ModelLoadError("does not fit", {"needs_bytes": 10})
-    bench.add(2)
-    bench.look()
-    assert bench.states == {2: "failed", 1: "ready"}
-    bench.look()
-    assert bench.loads == [1, 2]
-    bench.unload(1)
-    bench.troubles.clear()
-    bench.look()
-    assert bench.loads == [1, 2, 2]
-    assert bench.ready == [2]
-
-
 def test_a_model_of_which_nothing_is_loaded_says_what_there_is(tmp_path: Path) -> None:
     bench = LoaderBench(tmp_path, 1).begin()
     bench.unload()

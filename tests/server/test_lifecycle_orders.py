@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import select
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from predictd_proto.errors import ModelNotFoundError, OverloadedError, ServerDrainingError, VersionNotFoundError
 from predictd_proto.messages import ErrorResponse
-from predictd_proto.orders import LoadRequest, OrderResponse, ReloadRequest
+from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest
+from predictd_server.models.files import ModelFile
 from predictd_server.models.orders import OrderDesk
+from predictd_server.models.settings import ModelSettings
+from tests.model_files import keras_file
 from tests.server.loader_bench import LoaderBench
 
 
@@ -89,6 +94,31 @@ def test_load_and_unload_of_a_version_that_is_not_there(tmp_path: Path) -> None:
     bench = LoaderBench(tmp_path, 1).begin()
     assert "no version 7 to load or unload; there are: 1" in refused(bench.load(7), VersionNotFoundError.code)
     assert "no version 7" in refused(bench.unload(7), VersionNotFoundError.code)
+
+
+@pytest.mark.parametrize(
+    ("requests", "said"),
+    [
+        (0, "is served no longer"),
+        (1, "is served no longer; 1 request that it has is finished first"),
+        (3, "is served no longer; 3 requests that it has are finished first"),
+    ],
+)
+def test_the_log_counts_the_requests_that_a_version_has_and_no_runs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, requests: int, said: str
+) -> None:
+    bench = LoaderBench(tmp_path, 1).begin()
+    signature = bench.signature()
+    signature.open_requests, signature.open_runs = requests, 1
+    with caplog.at_level("INFO", logger="predictd"):
+        bench.unload()
+    assert f"model m version 1: {said}" in caplog.messages
+    signature.open_requests = 0
+    bench.loader.tend(bench.now)
+    assert not bench.runners[0].is_closed, "a run goes on"
+    signature.open_runs = 0
+    bench.loader.tend(bench.now)
+    assert bench.runners[0].is_closed
 
 
 def test_unload_is_answered_when_the_memory_is_given_back(tmp_path: Path) -> None:
@@ -194,12 +224,125 @@ def test_a_labelled_version_is_kept_and_goes_with_its_label(tmp_path: Path) -> N
     assert bench.ready == [2]
 
 
+def test_a_label_of_the_configuration_that_was_moved_keeps_its_version_no_longer(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2, watch_s=0, labels={"stable": 1}).begin()
+    assert bench.ready == [2, 1]
+    assert "model m version 1: is served no longer" in done(bench.label("stable", 2))
+    assert bench.ready == [2]
+
+
 def test_unload_of_a_labelled_version_says_that_the_label_points_at_nothing_loaded(tmp_path: Path) -> None:
     bench = LoaderBench(tmp_path, 1).begin()
     bench.label("stable", 1)
     assert "the label 'stable' still points at version 1" in done(bench.unload(1))[0]
     with pytest.raises(VersionNotFoundError, match="is there, but not loaded"):
         bench.signature("stable")
+
+
+@pytest.mark.parametrize("default", ["stable", 1])
+def test_a_model_that_was_unloaded_comes_back_with_its_labels_and_its_default(
+    tmp_path: Path, default: str | int
+) -> None:
+    bench = LoaderBench(
+        tmp_path, 1, 2, 3, watch_s=0, labels={"stable": 1, "canary": 2}, default_version=default
+    ).begin()
+    bench.label("canary", 3)
+    bench.label("ours", 1)
+    bench.loader.tend(bench.now)
+    before = [(row.version, row.state, row.labels, row.is_default) for row in bench.rows]
+    bench.unload()
+    assert bench.ready == []
+    assert done(bench.load())
+    assert bench.ready == [3, 1]
+    assert bench.signature().version == bench.signature("stable").version == bench.signature("ours").version == 1
+    assert bench.signature("canary").version == 3
+    assert [(row.version, row.state, row.labels, row.is_default) for row in bench.rows] == before
+
+
+def test_a_load_brings_what_else_is_wanted_and_tells_what_of_it_fails(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2, watch_s=0, default_version=1).begin()
+    bench.unload()
+    bench.troubles[1] = ValueError("went bad")
+    text = refused(bench.load(), "model_load")
+    assert "went bad" in text
+    assert "done: model m version 2 is ready" in text
+    assert bench.ready == [2]
+    assert done(bench.load()) == ("model m version 2: was ready before",), "what failed is tried again when named"
+
+
+def test_a_load_that_failed_is_no_order_that_holds(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2).begin()
+    bench.troubles[1] = ValueError("no")
+    refused(bench.load(1), "model_load")
+    bench.troubles.clear()
+    bench.add(1)
+    bench.look()
+    assert bench.ready == [2], "the watch loads what was ordered in vain"
+    assert done(bench.reload("m")) == ("model m: is served as it is wanted",)
+    assert bench.loads == [2, 1]
+
+
+def test_a_load_that_failed_leaves_in_force_what_was_ordered_before(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2, versions=2).begin()
+    bench.unload()
+    bench.troubles[2] = ValueError("no")
+    refused(bench.load(), "model_load")
+    refused(bench.load(2), "model_load")
+    bench.troubles.clear()
+    bench.add(2)
+    bench.look()
+    assert bench.ready == [], "it is still off"
+
+
+def put_away(bench: LoaderBench) -> Path:
+    return bench.path.rename(bench.path.with_name("away"))
+
+
+@pytest.mark.parametrize("watch_s", [0.0, 10.0])
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_load_and_reload_tell_the_same_of_a_model_whose_path_is_gone(
+    tmp_path: Path, watch_s: float, *, is_alone: bool
+) -> None:
+    entry: dict[str, Any] = {"name": ""} if is_alone else {}
+    bench = LoaderBench(tmp_path / "m", 1, watch_s=watch_s, **entry).begin()
+    put_away(bench)
+    if watch_s:
+        bench.look()
+    for answer in (bench.load(), bench.load(1), bench.reload("m"), bench.reload()):
+        text = refused(answer, "model_load")
+        assert f"{tmp_path / 'm'}: no such file or directory" in text
+        assert "what was loaded before is still served" in text
+    assert bench.ready == [1]
+    assert bench.signature().version == 1
+    assert "no such file or directory" in bench.row(1).error
+    put_back = tmp_path / "away"
+    put_back.rename(tmp_path / "m")
+    assert done(bench.load()) == ("model m version 1: was ready before",)
+    assert done(bench.reload()) == ("model m: is served as it is wanted",)
+    assert bench.row(1).error == ""
+    assert bench.loads == [1]
+
+
+def test_load_and_reload_of_a_version_whose_directory_is_gone(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2, versions="all", watch_s=0).begin()
+    (tmp_path / "1").rename(tmp_path / ".1")
+    text = refused(bench.load(1), VersionNotFoundError.code)
+    assert "no version 1" in text
+    assert bench.ready == [2, 1]
+    assert done(bench.reload())
+    assert bench.ready == [2]
+
+
+def test_what_is_gone_and_was_unloaded_is_nothing_that_a_reload_of_all_misses(tmp_path: Path) -> None:
+    everything = ModelSettings(name="", path=tmp_path / "all")
+    keras_file(tmp_path / "all" / "n.keras")
+    other = keras_file(tmp_path / "all" / "o.keras")
+    bench = LoaderBench(tmp_path / "m", 1, watch_s=0, beside=[everything]).begin()
+    bench.unload(model="o")
+    other.unlink()
+    assert done(bench.reload())
+    for answer in (bench.load(model="o"), bench.reload("o")):
+        assert f"{other}: no model is there any more" in refused(answer, "model_load")
 
 
 def test_reload_says_what_failed_and_what_was_done_besides(tmp_path: Path) -> None:
@@ -212,6 +355,93 @@ def test_reload_says_what_failed_and_what_was_done_besides(tmp_path: Path) -> No
     assert "done: model m version 2 is ready" in text
     assert bench.ready == [2, 1]
     assert done(LoaderBench(tmp_path / "other", 1).begin().reload()) == ("model m: is served as it is wanted",)
+
+
+# --- while something is loaded ----------------------------------------------------------------------------------------
+
+
+def test_a_label_is_set_while_a_version_is_loaded(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, watch_s=0).begin()
+    answers: list[object] = []
+
+    def meanwhile(file: ModelFile) -> None:
+        bench.desk.take_in(LabelRequest(id=7, model="m", label="stable", version=1), b"other")
+        assert bench.loader.attend(0, bench.now)
+        answers.extend(message for _, message in bench.desk.take_answers())
+        assert bench.states == {2: "loading", 1: "ready"}
+        assert bench.signature("stable").version == 1
+
+    bench.meanwhile = meanwhile
+    bench.add(2)
+    assert "version 2 is ready" in done(bench.load())[0]
+    assert done(answers[0]) == ("model m: the label 'stable' points at version 1",)
+    assert bench.signature("stable").version == 1
+    assert bench.ready == [2, 1], "the label that was set meanwhile was forgotten"
+
+
+def test_a_label_for_what_is_being_loaded_says_that_it_is(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, watch_s=0).begin()
+    answers: list[object] = []
+
+    def meanwhile(file: ModelFile) -> None:
+        bench.desk.take_in(LabelRequest(id=7, model="m", label="stable", version=2), b"other")
+        bench.loader.attend(0, bench.now)
+        answers.extend(message for _, message in bench.desk.take_answers())
+
+    bench.meanwhile = meanwhile
+    bench.add(2)
+    bench.load()
+    assert "version 2, which is being loaded; set it when that is done" in refused(
+        answers[0], VersionNotFoundError.code
+    )
+
+
+def test_a_version_that_loses_its_label_while_its_new_files_are_loaded_leaves_once(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2, watch_s=0).begin()
+    bench.load(1)
+    bench.label("stable", 1)
+    bench.reload()
+
+    def meanwhile(file: ModelFile) -> None:
+        bench.desk.take_in(LabelRequest(id=7, model="m", label="stable", version=2), b"other")
+        bench.loader.attend(0, bench.now)
+        bench.desk.take_answers()
+        bench.meanwhile = lambda file: None
+
+    bench.meanwhile = meanwhile
+    bench.add(1)
+    bench.reload()
+    bench.loader.tend(bench.now)
+    assert bench.ready == [2]
+    assert [runner.is_closed for runner in bench.runners] == [False, True, True]
+
+
+def test_what_leaves_is_let_go_of_while_something_else_is_loaded(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2, versions=2, watch_s=0).begin()
+    signature = bench.signature(1)
+    signature.open_requests = 1
+    assert bench.unload(1) is None
+
+    def meanwhile(file: ModelFile) -> None:
+        signature.open_requests = 0
+        bench.loader.attend(0, bench.now)
+        assert "unloaded" in done(bench.answer())[0]
+
+    bench.meanwhile = meanwhile
+    bench.add(2)
+    bench.load(2)
+    assert bench.ready == [2]
+    assert bench.runners[0].is_closed or bench.runners[1].is_closed
+
+
+def test_at_the_start_what_is_still_to_come_is_loading_whatever_fails_before(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, 2, versions=2)
+    bench.troubles[2] = ValueError("no")
+    newest, oldest = bench.loader.begin(0)
+    assert not bench.loader.bring(newest)
+    assert bench.states == {2: "failed", 1: "loading"}
+    bench.loader.bring(oldest)
+    assert bench.states == {2: "failed", 1: "ready"}
 
 
 # --- the desk ---------------------------------------------------------------------------------------------------------
@@ -266,3 +496,59 @@ def test_a_closed_desk_answers_what_waits_and_takes_no_more() -> None:
     assert desk.next(None) is None
     with pytest.raises(ServerDrainingError):
         desk.take_in(ReloadRequest(id=2), b"p")
+
+
+def test_an_order_under_way_is_told_of_the_shutdown_and_answered_once() -> None:
+    desk = OrderDesk()
+    desk.take_in(LoadRequest(id=1, model="m"), b"p")
+    order = desk.next(0)
+    assert order is not None
+    desk.close()
+    [(peer, answer)] = desk.take_answers()
+    assert peer == b"p"
+    assert "was not finished" in refused(answer, ServerDrainingError.code)
+    desk.answer(order, OrderResponse(id=1))
+    assert desk.take_answers() == []
+
+
+def test_an_order_that_comes_while_the_desk_is_closed_is_answered_whoever_is_first() -> None:
+    for _ in range(50):
+        desk = OrderDesk(most=1000)
+        told: list[int] = []
+
+        def take_in(desk: OrderDesk = desk, told: list[int] = told) -> None:
+            for number in range(20):
+                try:
+                    desk.take_in(ReloadRequest(id=number), b"p")
+                except ServerDrainingError:
+                    told.append(number)
+
+        thread = threading.Thread(target=take_in)
+        thread.start()
+        desk.close()
+        thread.join()
+        told += [answer.id for _, answer in desk.take_answers() if isinstance(answer, ErrorResponse) and answer.id]
+        assert sorted({0, *told}) == list(range(20))
+
+
+def test_a_label_overtakes_other_orders_but_not_those_for_its_own_model() -> None:
+    desk = OrderDesk()
+    desk.take_in(LoadRequest(id=1, model="m"), b"p")
+    desk.take_in(LabelRequest(id=2, model="m", label="late", version=1), b"p")
+    desk.take_in(LabelRequest(id=3, model="n", label="soon", version=1), b"p")
+    desk.take_in(ReloadRequest(id=4), b"p")
+    desk.take_in(LabelRequest(id=5, model="o", label="late", version=1), b"p")
+    urgent = desk.next_label(0)
+    assert urgent is not None
+    assert urgent.request.id == 3
+    assert desk.next_label(0) is None
+    waiting = [desk.next(0) for _ in range(4)]
+    assert [order.request.id for order in waiting if order is not None] == [1, 2, 4, 5]
+
+
+def test_who_waits_for_a_label_is_woken() -> None:
+    desk = OrderDesk()
+    thread = threading.Thread(target=desk.wake)
+    thread.start()
+    assert desk.next_label(None) is None
+    thread.join()

@@ -167,7 +167,7 @@ def test_what_is_served_stays_when_the_disk_is_gone(tmp_path: Path) -> None:
     watch.look(10)
     change = watch.look(12)
     assert change.removed == (("m", 1),)
-    assert change.models["m"].notes == (f"{tmp_path / 'models' / 'm'}: is gone; what is loaded is kept",)
+    assert change.models["m"].notes == (f"{tmp_path / 'models' / 'm'}: no model is there any more",)
     assert wanted(change.models["m"], ready=(1,)) == (1,)
 
 

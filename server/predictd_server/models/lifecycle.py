@@ -1,7 +1,7 @@
 """The lifecycle's rules: from what there is of a model, what is wanted of it and what is served to the next steps.
 
 Owns every decision on which version comes, which goes and which stays in another's place. Pure: it looks at nothing but
-its arguments and does nothing. Loader thread.
+its arguments and does nothing. Models thread.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ class Failure:
     Attributes:
         fingerprint: The state of its files then: the same files are not tried again unasked.
         reason: Why.
-        wants_room: There was too little memory: another version's going may help.
+        missing_bytes: How much of the memory limit was missing, where that was the reason: it is tried again when a
+            version has left memory.
     """
 
     fingerprint: Fingerprint
     reason: str
-    wants_room: bool = False
+    missing_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What was ordered beyond the policy; `reload` forgets it.
+    """What was ordered beyond the policy, and done; `reload` forgets it. An order that failed was never part of it.
 
     Attributes:
         loaded: Versions that were ordered to be served.
@@ -94,9 +95,11 @@ def labels_of(standing: Standing) -> dict[str, int]:
 
 def wanted_versions(standing: Standing) -> tuple[int, ...]:
     """Return the versions to serve, newest first: the policy's, and those that were ordered or given a label."""
-    will, found, ready = standing.will, standing.found, standing.ready
+    will, ready, labels = standing.will, standing.ready, labels_of(standing)
+    # Whom a label of the configuration named before it was moved, it keeps no longer.
+    found = replace(standing.found, settings=replace(standing.found.settings, labels=labels))
     there = set(found.versions) | set(ready)
-    chosen = set() if will.is_off else set(wanted(found, ready)) | (set(labels_of(standing).values()) & there)
+    chosen = set() if will.is_off else set(wanted(found, ready)) | (set(labels.values()) & there)
     chosen = (chosen - will.unloaded) | (will.loaded & there)
     return tuple(sorted(chosen, reverse=True))
 
@@ -122,6 +125,16 @@ def _is_due(standing: Standing, version: int, *, retries: bool) -> bool:
         return False
     failure = standing.failures.get(version)
     return retries or failure is None or failure.fingerprint != state
+
+
+def waiting_for_room(standing: Standing) -> tuple[ModelFile, ...]:
+    """Return the versions that are wanted and did not fit into memory when they were tried, newest first."""
+    found, failures = standing.found, standing.failures
+    return tuple(
+        found.versions[version]
+        for version in wanted_versions(standing)
+        if version in found.versions and version in failures and failures[version].missing_bytes is not None
+    )
 
 
 def due_unloads(standing: Standing) -> tuple[int, ...]:

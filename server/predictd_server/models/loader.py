@@ -1,14 +1,20 @@
 """The loader: carries out what the start, the watch and clients' orders ask of the models.
 
 Owns what each of them means, and the order of its steps: whatever comes is loaded, warmed and judged before anything
-else goes. Loader thread; `loader_thread.py` calls it with the time. Requests are served meanwhile.
+else goes. Models thread; `models_thread.py` calls it with the time. Requests are served meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
 
-from predictd_proto.errors import InvalidRequestError, ModelLoadError, PredictdError, VersionNotFoundError
+from predictd_proto.errors import (
+    InternalServerError,
+    InvalidRequestError,
+    ModelLoadError,
+    PredictdError,
+    VersionNotFoundError,
+)
 from predictd_proto.facts import safe_text
 from predictd_proto.limits import MAX_MESSAGE_TEXT
 from predictd_proto.metadata import ModelMetadata
@@ -16,12 +22,20 @@ from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, Relo
 from predictd_server.models.departures import Departures
 from predictd_server.models.fields import KEY_PATTERNS
 from predictd_server.models.files import ModelFile
-from predictd_server.models.lifecycle import due_loads, due_unloads, labels_of, newest_wanted, wanted_problems
+from predictd_server.models.lifecycle import (
+    Standing,
+    due_loads,
+    due_unloads,
+    labels_of,
+    newest_wanted,
+    waiting_for_room,
+    wanted_problems,
+)
 from predictd_server.models.orders import Order, OrderDesk
-from predictd_server.models.registry import Registry
+from predictd_server.models.registry import LOADING, Registry
 from predictd_server.models.repository import Repository
-from predictd_server.models.stock import Stock
-from predictd_server.models.watch import Watch
+from predictd_server.models.stock import KEPT, Stock
+from predictd_server.models.watch import Watch, gone
 
 _log = logging.getLogger("predictd")
 
@@ -57,6 +71,7 @@ class Loader:
         self._stock = stock
         self._departures = departures
         self._desk = desk
+        self._has_room = False
 
     # --- start, watch ------------------------------------------------------------------------------------------------
 
@@ -69,7 +84,7 @@ class Loader:
         return files
 
     def bring(self, file: ModelFile) -> bool:
-        """Load one version of those that `begin` returned; return whether it could be."""
+        """Load one version, of those that `begin` returned perhaps; return whether it could be."""
         try:
             self._stock.bring(file)
         except ModelLoadError:
@@ -78,14 +93,44 @@ class Loader:
 
     def tend(self, now_s: float) -> float | None:
         """Do what the time asks for; return how long nothing else will, None for ever."""
-        self._departures.tend()
+        self._release()
+        if self._has_room:
+            self._use_room()
         wait_s = self._watch.wait_s(now_s)
         if wait_s is not None and wait_s <= 0:
             self._look(now_s)
             wait_s = self._watch.wait_s(now_s)
-        if len(self._departures):
-            return DEPARTURES_S if wait_s is None else min(wait_s, DEPARTURES_S)
-        return wait_s
+        return 0.0 if self._has_room else self._within_departures(wait_s)
+
+    def attend(self, wait_s: float | None, now_s: float) -> bool:
+        """Do, while a version is loaded, what needs not wait for that; return whether there was an order among it.
+
+        Args:
+            wait_s: How long to wait for such an order; None for as long as it takes, or until the desk is woken.
+            now_s: The time.
+        """
+        self._release()
+        order = self._desk.next_label(self._within_departures(wait_s))
+        if order is not None:
+            self.carry_out(order, now_s)
+        return order is not None
+
+    def _release(self) -> None:
+        if self._departures.tend():
+            self._has_room = True
+
+    def _within_departures(self, wait_s: float | None) -> float | None:
+        if not len(self._departures):
+            return wait_s
+        return DEPARTURES_S if wait_s is None else min(wait_s, DEPARTURES_S)
+
+    def _use_room(self) -> None:
+        """Try once more what did not fit into memory, since a version has left it."""
+        self._has_room = False
+        for name in self._stock:
+            files = waiting_for_room(self._stock.standing(name))
+            if any([self.bring(file) for file in files]):
+                self._let_surplus_go(name)
 
     def _look(self, now_s: float) -> None:
         change = self._watch.look(now_s)
@@ -96,15 +141,24 @@ class Loader:
         for name in change.models:
             self._follow(name)
 
-    def _look_anew(self, name: str | None, now_s: float) -> None:
-        """Look at one model, or at all, and take what is there as it is: whoever orders it says that it is whole."""
+    def _look_anew(self, name: str | None, now_s: float) -> set[str]:
+        """Look at one model, or at all, and take what is there as it is: whoever orders it says that it is whole.
+
+        Returns:
+            The names of the models that are there, or whose path the configuration gives.
+        """
         found = self._repository.look()
+        there = set(found)
+        for known in self._stock:
+            if known not in found:
+                found[known] = gone(self._stock.standing(known).found.settings, self._repository.refused)
         if name is not None:
             found = {key: model for key, model in found.items() if key == name}
         for text in self._watch.take(found, now_s):
             _log.warning("%s", text)
         for key, model in found.items():
             self._stock.take(key, model)
+        return there
 
     def _follow(self, name: str, *, retries: bool = False) -> tuple[list[str], list[ModelLoadError]]:
         """Do with a model what its policy and its orders want; return what was done, and what failed."""
@@ -136,31 +190,32 @@ class Loader:
                 self._answer(order, self._reload(request, now_s))
         except PredictdError as error:
             self._desk.fail(order, error)
+        except Exception:  # a bug of ours must neither end the thread nor leave a client without an answer
+            _log.exception("internal error while carrying out %s", request)
+            text = "a fault in the server while carrying out the order; its log has the details"
+            self._desk.fail(order, InternalServerError(text))
 
     def _load(self, request: LoadRequest, now_s: float) -> list[str]:
+        """Serve a version: the one that is named, or the newest and then what else is wanted (labels, the default).
+
+        The order is noted once it is done: one that failed was told to whoever gave it, and holds for nobody.
+        """
         name = request.model
         self._look_anew(name, now_s)
         standing = self._stock.standing(name)
-        problems = standing.found.problems
-        version = newest_wanted(standing) if request.version is None else request.version
-        if version is None:
-            text = f"model {name!r} has no version that could be loaded: {_listed(problems, standing.found.notes)}"
-            raise ModelLoadError(text)
-        if version not in standing.found.versions:
-            if version in problems:
-                raise ModelLoadError(problems[version])
-            raise _no_such_version(name, version, sorted(standing.found.versions))
-        if request.version is None:
-            self._stock.order(name, standing.will.with_newest(version))
-        else:
-            self._stock.order(name, standing.will.with_loaded(version))
-        standing = self._stock.standing(name)
-        file = standing.found.versions[version]
-        if standing.ready.get(version) == standing.found.fingerprints.get(version):
-            done = [f"model {name} version {version}: was ready before"]
+        file = _file_to_load(standing, request.version)
+        if standing.ready.get(file.version) == standing.found.fingerprints.get(file.version):
+            done = [f"model {name} version {file.version}: was ready before"]
         else:
             done = [self._stock.bring(file)]
-        return done + self._let_surplus_go(name)
+        # Anew: labels may have been set during the load.
+        will = self._stock.standing(name).will
+        if request.version is not None:
+            self._stock.order(name, will.with_loaded(file.version))
+            return done + self._let_surplus_go(name)
+        self._stock.order(name, will.with_newest(file.version))
+        more, errors = self._follow(name)
+        return _told(done + more, errors)
 
     def _unload(self, order: Order, request: UnloadRequest) -> None:
         name, version = request.model, request.version
@@ -182,13 +237,13 @@ class Loader:
         left = set(leaving)
         for number in leaving:
 
-            def gone(text: str, number: int = number) -> None:
+            def left_memory(text: str, number: int = number) -> None:
                 done.append(text)
                 left.discard(number)
                 if not left:
                     self._answer(order, done)
 
-            self._stock.let_go(name, number, gone)
+            self._stock.let_go(name, number, left_memory)
 
     def _label(self, request: LabelRequest) -> list[str]:
         name, label, version = request.model, request.label, request.version
@@ -201,10 +256,11 @@ class Loader:
                 raise VersionNotFoundError(text)
         elif version not in standing.ready:
             ready = ", ".join(map(str, sorted(standing.ready))) or "none"
-            text = (
-                f"model {name!r}: the label {label!r} can't point at version {version}, which is not loaded; loaded: "
-                f"{ready}. Load it first: `predictd load {name} {version}`"
-            )
+            why = f"is not loaded; loaded: {ready}. Load it first: `predictd load {name} {version}`"
+            shown = self._registry.get(name, version)
+            if shown is not None and shown.metadata.state == LOADING:
+                why = "is being loaded; set it when that is done"
+            text = f"model {name!r}: the label {label!r} can't point at version {version}, which {why}"
             raise VersionNotFoundError(text)
         _check_label(label)
         self._stock.order(name, standing.will.with_label(label, version))
@@ -216,22 +272,29 @@ class Loader:
         return [text, *self._let_surplus_go(name)]
 
     def _reload(self, request: ReloadRequest, now_s: float) -> list[str]:
-        self._look_anew(request.model, now_s)
-        names = list(self._stock) if request.model is None else [request.model]
+        there = self._look_anew(request.model, now_s)
+        if request.model is not None:
+            names = [request.model]
+        else:
+            # What came and went in a directory of models is missed by nobody, unless it is served.
+            names = [name for name in self._stock if name in there or self._stock.standing(name).ready]
         done: list[str] = []
         errors: list[ModelLoadError] = []
         for name in names:
-            standing = self._stock.standing(name)
-            self._stock.order(name, standing.will.forgotten())
-            more, failed = self._follow(name, retries=True)
-            failed += [ModelLoadError(text) for text in wanted_problems(self._stock.standing(name)).values()]
+            more, failed = self._reload_one(name)
             done += more or ([] if failed else [f"model {name}: is served as it is wanted"])
             errors += failed
-        if errors:
-            also = f" (done: {'; '.join(done)})" if done else ""
-            text = "; ".join(error.message for error in errors) + also
-            raise ModelLoadError(text)
-        return done
+        return _told(done, errors)
+
+    def _reload_one(self, name: str) -> tuple[list[str], list[ModelLoadError]]:
+        self._stock.order(name, self._stock.standing(name).will.forgotten())
+        done, errors = self._follow(name, retries=True)
+        standing = self._stock.standing(name)
+        problems = wanted_problems(standing)
+        errors += [_broken(standing, version) for version in problems]
+        if not problems and not standing.found.versions:
+            errors.append(_nothing_to_load(standing))
+        return done, errors
 
     def _answer(self, order: Order, done: list[str]) -> None:
         name = order.request.model
@@ -253,8 +316,43 @@ def _check_label(label: str) -> None:
         raise InvalidRequestError(text)
 
 
-def _listed(problems: dict[int, str], notes: tuple[str, ...]) -> str:
-    return "; ".join([*problems.values(), *notes]) or "its configuration wants none of those that are there"
+def _file_to_load(standing: Standing, version: int | None) -> ModelFile:
+    """Return the file of the version that an order means, or of the newest that is wanted."""
+    found = standing.found
+    if version is None:
+        version = newest_wanted(standing)
+    if version is None or not (found.versions or found.problems):
+        raise _nothing_to_load(standing)
+    if version in found.problems:
+        raise _broken(standing, version)
+    if version not in found.versions:
+        raise _no_such_version(found.settings.name, version, sorted(found.versions))
+    return found.versions[version]
+
+
+def _nothing_to_load(standing: Standing) -> ModelLoadError:
+    found = standing.found
+    why = "; ".join([*found.problems.values(), *found.notes]) or "its configuration wants none of those that are there"
+    kept = f"; {KEPT}" if standing.ready else ""
+    return ModelLoadError(f"model {found.settings.name!r} has no version that could be loaded: {why}{kept}")
+
+
+def _broken(standing: Standing, version: int) -> ModelLoadError:
+    kept = f"; {KEPT}" if version in standing.ready else ""
+    return ModelLoadError(f"{standing.found.problems[version]}{kept}")
+
+
+def _told(done: list[str], errors: list[ModelLoadError]) -> list[str]:
+    """Return what was done.
+
+    Raises:
+        ModelLoadError: Something failed; the text holds both.
+    """
+    if errors:
+        also = f" (done: {'; '.join(done)})" if done else ""
+        text = "; ".join(error.message for error in errors) + also
+        raise ModelLoadError(text)
+    return done
 
 
 def _no_such_version(name: str, version: int, there: list[int]) -> VersionNotFoundError:

@@ -1,21 +1,24 @@
-"""The order desk: where orders of clients wait for the loader, and answers for the control thread.
+"""The order desk: where orders of clients wait for the models thread, and answers for the control thread.
 
-Owns the hand-over between the two threads and its bound. It carries nothing out and touches no socket. `take_in` and
-`take_answers` are the control thread's, `next` is the loader's, `answer` any thread's.
+Owns the hand-over between the two threads, its bound, and that each order is answered once. It carries nothing out and
+touches no socket. `take_in` and `take_answers` are the control thread's, `next` and `next_label` are the models
+thread's, the rest any thread's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from threading import Condition
 from time import monotonic
 
 from predictd_proto.errors import ExpiredInQueueError, OverloadedError, PredictdError, ServerDrainingError
 from predictd_proto.messages import ErrorResponse, Message
-from predictd_proto.orders import OrderRequest, OrderResponse
+from predictd_proto.orders import LabelRequest, OrderRequest, OrderResponse
 
 #: Orders that wait or are carried out at once; people and deployment scripts give a few.
 MOST_ORDERS = 32
@@ -48,9 +51,12 @@ class OrderDesk:
     def __init__(self, most: int = MOST_ORDERS, clock: Callable[[], float] = monotonic) -> None:
         self._most = most
         self._clock = clock
-        self._open = 0
         self._is_closed = False
-        self._orders: SimpleQueue[Order | None] = SimpleQueue()
+        self._is_woken = False
+        # Guards what is above and below but the answers.
+        self._changed = Condition()
+        self._waiting: deque[Order] = deque()
+        self._open: dict[Order, None] = {}
         self._answers: SimpleQueue[tuple[bytes, Message]] = SimpleQueue()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -61,20 +67,24 @@ class OrderDesk:
     # --- the control thread's ----------------------------------------------------------------------------------------
 
     def take_in(self, request: OrderRequest, peer: bytes) -> None:
-        """Let an order wait for the loader.
+        """Let an order wait for the models thread.
 
         Raises:
             ServerDrainingError: The server shuts down.
             OverloadedError: Too many are waiting.
         """
-        if self._is_closed:
-            raise _draining()
-        if self._open >= self._most:
-            text = f"{self._open} orders wait already, and no more are taken; try again when some are done"
-            raise OverloadedError(text, {"retry_after_ms": RETRY_MS})
-        self._open += 1
         timeout_ms = request.timeout_ms
-        self._orders.put(Order(request, peer, None if timeout_ms is None else self._clock() + timeout_ms / 1000))
+        order = Order(request, peer, None if timeout_ms is None else self._clock() + timeout_ms / 1000)
+        with self._changed:
+            if self._is_closed:
+                text = "the server is shutting down and takes no more orders; try again when it is back"
+                raise ServerDrainingError(text)
+            if len(self._open) >= self._most:
+                text = f"{len(self._open)} orders wait already, and no more are taken; try again when some are done"
+                raise OverloadedError(text, {"retry_after_ms": RETRY_MS})
+            self._open[order] = None
+            self._waiting.append(order)
+            self._changed.notify_all()
 
     def take_answers(self) -> list[tuple[bytes, Message]]:
         """Return the answers there are, each with its client's routing id."""
@@ -84,10 +94,9 @@ class OrderDesk:
         with contextlib.suppress(Empty):
             while True:
                 taken.append(self._answers.get_nowait())
-        self._open -= len(taken)
         return taken
 
-    # --- the loader's ------------------------------------------------------------------------------------------------
+    # --- the models thread's -----------------------------------------------------------------------------------------
 
     def next(self, wait_s: float | None) -> Order | None:
         """Return the next order whose client still waits; None when there is none in time, or the desk was closed.
@@ -95,14 +104,25 @@ class OrderDesk:
         Args:
             wait_s: How long to wait for one; None for as long as it takes.
         """
-        while not self._is_closed:
-            try:
-                order = self._orders.get(timeout=wait_s)
-            except Empty:
-                return None
-            if order is None or self._is_closed:
-                self._refuse(order)
-                return None
+        return self._next(wait_s, lambda: self._waiting[0] if self._waiting else None)
+
+    def next_label(self, wait_s: float | None) -> Order | None:
+        """Return the next order that need not wait for a load: a label, unless something else for its model waits.
+
+        Args:
+            wait_s: How long to wait for one; None for as long as it takes, or until `wake`.
+        """
+        return self._next(wait_s, self._first_label)
+
+    def _next(self, wait_s: float | None, choose: Callable[[], Order | None]) -> Order | None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed or self._is_woken or choose() is not None, wait_s)
+                order = choose()
+                self._is_woken = False
+                if self._is_closed or order is None:
+                    return None
+                self._waiting.remove(order)
             if order.deadline_s is None or self._clock() < order.deadline_s:
                 return order
             text = (
@@ -110,10 +130,24 @@ class OrderDesk:
                 "more time (timeout_ms): a load may take minutes"
             )
             self.fail(order, ExpiredInQueueError(text))
+
+    def _first_label(self) -> Order | None:
+        held: set[str | None] = set()
+        for order in self._waiting:
+            name = order.request.model
+            if isinstance(order.request, LabelRequest) and not held & {name, None}:
+                return order
+            held.add(name)
         return None
 
+    # --- any thread's ------------------------------------------------------------------------------------------------
+
     def answer(self, order: Order, response: OrderResponse | ErrorResponse) -> None:
-        """Send an order's answer on its way."""
+        """Send an order's answer on its way; nothing where it has one."""
+        with self._changed:
+            if order not in self._open:
+                return
+            del self._open[order]
         self._answers.put((order.peer, response))
         # A full pipe has bytes enough to wake its reader.
         with contextlib.suppress(BlockingIOError):
@@ -123,20 +157,20 @@ class OrderDesk:
         """Answer an order with an error."""
         self.answer(order, ErrorResponse.from_error(order.request.id, error))
 
-    # --- any thread's ------------------------------------------------------------------------------------------------
+    def wake(self) -> None:
+        """Let who waits for an order wait no longer."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Take no more orders; those that wait are answered with an error, and the loader is woken."""
-        self._is_closed = True
-        with contextlib.suppress(Empty):
-            while True:
-                self._refuse(self._orders.get_nowait())
-        self._orders.put(None)
-
-    def _refuse(self, order: Order | None) -> None:
-        if order is not None:
-            self.fail(order, _draining())
-
-
-def _draining() -> ServerDrainingError:
-    return ServerDrainingError("the server is shutting down and takes no more orders; try again when it is back")
+        """Take no more orders; those that have no answer, the one under way too, are answered with an error."""
+        with self._changed:
+            self._is_closed = True
+            waiting, under_way = set(self._waiting), list(self._open)
+            self._waiting.clear()
+            self._changed.notify_all()
+        for order in under_way:
+            what = "not begun" if order in waiting else "not finished"
+            text = f"the server is shutting down; this order was {what}: give it again when the server is back"
+            self.fail(order, ServerDrainingError(text))

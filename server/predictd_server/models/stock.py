@@ -1,7 +1,7 @@
 """The stock: every model as it stands, and the single steps that change it: bring a version, let one go, show the rest.
 
 Owns what is known of each model beside what serves it: its files' states, failed attempts and what was ordered. Which
-step comes next is `lifecycle.py`'s. Loader thread.
+step comes next is `lifecycle.py`'s. Models thread; while a version is loaded others of its steps may be taken.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from predictd_proto.errors import ModelLoadError, ModelNotFoundError, PredictdError
 from predictd_proto.facts import safe_text
 from predictd_proto.metadata import ModelMetadata
+from predictd_proto.quantities import bytes_text, counted
 from predictd_server.models.contents import Fingerprint, fingerprint
 from predictd_server.models.departures import Departures
 from predictd_server.models.files import ModelFile
 from predictd_server.models.found import Found
-from predictd_server.models.lifecycle import Failure, Standing, Will, labels_of
+from predictd_server.models.lifecycle import Failure, Standing, Will, labels_of, wanted_versions
 from predictd_server.models.registry import AVAILABLE, FAILED, LOADING, UNLOADING, Registry, ServedModel
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.version_loading import MOST_TEXT, unloaded
@@ -27,18 +28,41 @@ _log = logging.getLogger("predictd")
 #: A directory may be full of names that are no versions.
 MOST_NOTES = 16
 
+#: What becomes of a version that is served when its files can't be.
+KEPT = "what was loaded before is still served"
+
 Load = Callable[[ModelFile, ModelSettings], ServedModel]
 
 
 @dataclass(slots=True, eq=False)
 class _Model:
-    """What is known of one model; see `Standing`."""
+    """What is known of one model; see `Standing`.
+
+    Attributes:
+        coming: Versions that were announced, and are not loaded yet and have not failed.
+        notes: What there is to say of versions that are not loaded.
+    """
 
     found: Found
     ready: dict[int, Fingerprint] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     will: Will = field(default_factory=Will)
+    coming: set[int] = field(default_factory=set)
     notes: dict[int, str] = field(default_factory=dict)
+
+    def standing(self) -> Standing:
+        return Standing(self.found, dict(self.ready), dict(self.failures), self.will)
+
+    def reason(self, version: int) -> str:
+        """Return why the last attempt to load a version failed, and what it waits for; empty where it did not."""
+        failure = self.failures.get(version)
+        if failure is None:
+            return ""
+        if failure.missing_bytes is None or version not in wanted_versions(self.standing()):
+            return failure.reason
+        missing = bytes_text(failure.missing_bytes)
+        waits = f"it waits for room: {missing} are missing, and it is tried again when a version has left"
+        return f"{failure.reason}; {waits}"
 
 
 class Stock:
@@ -84,7 +108,7 @@ class Stock:
                 "with: add it to the server's configuration"
             )
             raise ModelNotFoundError(text)
-        return Standing(model.found, dict(model.ready), dict(model.failures), model.will)
+        return model.standing()
 
     def order(self, name: str, will: Will) -> None:
         """Note what was ordered of a model."""
@@ -92,7 +116,8 @@ class Stock:
         self.show(name)
 
     def announce(self, file: ModelFile) -> None:
-        """Show a version as one that is coming."""
+        """Show a version as one that is coming, until it is there or has failed."""
+        self._models[file.name].coming.add(file.version)
         self._put(unloaded(file, LOADING))
         self._name(file.name)
 
@@ -108,20 +133,17 @@ class Stock:
             ModelLoadError: It could not be loaded, and nothing has changed but the reason that is shown.
         """
         model = self._models[file.name]
-        before = self._registry.get(file.name, file.version)
-        if before is None or not before.metadata.is_ready:
-            before = None
+        if file.version not in model.ready:
             self.announce(file)
         state = fingerprint(file)
         try:
             served = self._loaded(file, model.found.settings, state)
         except ModelLoadError as error:
-            model.failures[file.version] = Failure(state, error.message, wants_room="needs_bytes" in error.detail)
-            # What a load leaves behind when it is broken off is as large as the model.
-            self._reclaim()
-            self.show(file.name)
-            _log.error("model %s version %d: %s", file.name, file.version, error.message)
+            self._note_failure(model, file, state, error)
             raise
+        # Now, not before the load: it may have been let go of meanwhile.
+        before = self._registry.get(file.name, file.version) if file.version in model.ready else None
+        model.coming.discard(file.version)
         model.ready[file.version] = state
         model.failures.pop(file.version, None)
         model.notes.pop(file.version, None)
@@ -133,17 +155,22 @@ class Stock:
         _log.info("%s", text)
         return text
 
+    def _note_failure(self, model: _Model, file: ModelFile, state: Fingerprint, error: ModelLoadError) -> None:
+        missing_bytes = None
+        if "needs_bytes" in error.detail:
+            missing_bytes = error.detail["needs_bytes"] - error.detail["left_bytes"]
+        model.coming.discard(file.version)
+        model.failures[file.version] = Failure(state, error.message, missing_bytes)
+        # What a load leaves behind when it is broken off is as large as the model.
+        self._reclaim()
+        self.show(file.name)
+        _log.error("model %s version %d: %s", file.name, file.version, error.message)
+
     def _loaded(self, file: ModelFile, settings: ModelSettings, state: Fingerprint) -> ServedModel:
-        try:
-            served = self._load(file, settings)
-        except ModelLoadError:
-            raise
-        except PredictdError as error:
-            raise ModelLoadError(error.message) from error
-        except BaseException as error:  # code of a model or of a user's module, SystemExit included
-            _log.debug("loading %s failed", file.path, exc_info=True)
-            text = f"{file.path}: {type(error).__name__}: {error}"
-            raise ModelLoadError(text) from error
+        served = self._attempt(file, settings)
+        if isinstance(served, ModelLoadError):
+            # Here, outside of the handlers: the frames of what was raised there hold what was loaded so far.
+            raise served
         if fingerprint(file) != state:
             for signature in served.signatures.values():
                 signature.runner.close()
@@ -153,6 +180,15 @@ class Stock:
             )
             raise ModelLoadError(text)
         return served
+
+    def _attempt(self, file: ModelFile, settings: ModelSettings) -> ServedModel | ModelLoadError:
+        try:
+            return self._load(file, settings)
+        except PredictdError as error:
+            return ModelLoadError(error.message, error.detail)
+        except BaseException as error:  # code of a model or of a user's module, SystemExit included
+            _log.debug("loading %s failed", file.path, exc_info=True)
+            return ModelLoadError(f"{file.path}: {type(error).__name__}: {error}")
 
     def let_go(self, name: str, version: int, on_gone: Callable[[str], None]) -> str:
         """Serve a version no longer; requests that were admitted are finished.
@@ -174,8 +210,6 @@ class Stock:
 
         def gone(text: str) -> None:
             model.notes[version] = text
-            for number in [number for number, failure in model.failures.items() if failure.wants_room]:
-                del model.failures[number]
             shown = self._registry.get(name, version)
             if shown is not None and shown.signatures is leaving.signatures:
                 self._registry.remove(name, version)
@@ -186,7 +220,7 @@ class Stock:
         waiting = sum(signature.open_requests for signature in leaving.signatures.values())
         text = f"model {name} version {version}: is served no longer"
         if waiting:
-            text += f"; {waiting} requests that it has are finished first"
+            text += f"; {counted(waiting, 'request')} that it has {'is' if waiting == 1 else 'are'} finished first"
         _log.info("%s", text)
         return text
 
@@ -201,9 +235,9 @@ class Stock:
                 continue
             if metadata.version in model.ready:
                 self._put(replace(served, metadata=replace(metadata, error=self._trouble(model, metadata.version))))
-            elif metadata.version not in _versions(model.found):
+            elif metadata.version not in _versions(model.found) | model.coming:
                 self._registry.remove(name, metadata.version)
-        for version in _versions(model.found) - set(model.ready):
+        for version in _versions(model.found) - set(model.ready) - model.coming:
             shown = self._registry.get(name, version)
             if shown is None or shown.metadata.state != UNLOADING:
                 self._put(_not_served(model, version))
@@ -211,13 +245,10 @@ class Stock:
 
     def _trouble(self, model: _Model, version: int) -> str:
         """Return why a version that is served is not served as its files are now; empty where it is."""
-        kept = "what was loaded before is still served"
-        failure = model.failures.get(version)
-        if version in model.found.problems:
-            return safe_text(f"{model.found.problems[version]}; {kept}", MOST_TEXT)
-        if failure is not None:
-            return safe_text(f"{failure.reason}; {kept}", MOST_TEXT)
-        return ""
+        reason = model.found.problems.get(version) or model.reason(version)
+        if not reason and version not in model.found.versions:
+            reason = "its files are gone" if _versions(model.found) else "; ".join(model.found.notes)
+        return safe_text(f"{reason}; {KEPT}", MOST_TEXT) if reason else ""
 
     def _put(self, served: ServedModel) -> None:
         """Publish a version, unless it is shown just so: each change makes the core forget what it has recognised."""
@@ -229,7 +260,7 @@ class Stock:
         model = self._models[name]
         if not self._registry.versions(name):
             return
-        labels = labels_of(Standing(model.found, will=model.will))
+        labels = labels_of(model.standing())
         self._registry.set_labels(name, labels)
         self._registry.set_default(name, model.found.settings.default_version)
         self._registry.set_notes(name, _shown_notes(model.found.notes))
@@ -256,9 +287,9 @@ def _not_served(model: _Model, version: int) -> ServedModel:
         name = found.settings.name
         metadata = ModelMetadata(name=name, version=version, state=FAILED, error=safe_text(problem, MOST_TEXT))
         return ServedModel(metadata)
-    file, failure = found.versions[version], model.failures.get(version)
-    if failure is not None:
-        return unloaded(file, FAILED, failure.reason)
+    file, reason = found.versions[version], model.reason(version)
+    if reason:
+        return unloaded(file, FAILED, reason)
     row = unloaded(file, AVAILABLE)
     note = model.notes.get(version)
     return row if note is None else ServedModel(replace(row.metadata, notes=(note,)))

@@ -20,9 +20,9 @@ from predictd_proto.errors import ConfigError, ModelLoadError, PredictdError
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.metadata_text import fact_lines, title_of
 from predictd_proto.plain import to_plain
-from predictd_server.cli import CONFIG_EXIT_CODE
+from predictd_server.cli import CONFIG_EXIT_CODE, let_modules_be_found
 from predictd_server.settings import Settings
-from predictd_server.settings_sources import load_settings
+from predictd_server.settings_sources import CONFIG_VARIABLE, load_settings
 
 #: A file can't be served. (EX_DATAERR of sysexits.h.)
 BROKEN_EXIT_CODE = 65
@@ -39,12 +39,16 @@ Exit codes: 0 all of it can be served, 65 some of it can't (the text says why), 
 def inspect(models: tuple[str, ...], config: str | None, as_json: bool) -> None:
     """Tell what a model's file holds and how it would be served, without serving it.
 
-    PATH is what `predictd serve` takes; NAME alone is a model of the configuration's. Each is loaded in this process as
-    the daemon loads it, warmed up, and compared with its golden samples.
+    PATH is what `predictd serve` takes, or the directory of one version; NAME alone is a model of the configuration's.
+    Each is loaded in this process as the daemon loads it, with what the configuration sets for it, warmed up, and
+    compared with its golden samples.
     """
     logging.basicConfig(level="ERROR", format="predictd: %(message)s", stream=sys.stderr)
     try:
-        shown = _inspect(_settings(models, config), as_json=as_json)
+        configured = load_settings(flags={}, models=(), environ=os.environ, config=config)
+        settings = _settings(configured, models, config)
+        let_modules_be_found(configured, config or os.environ.get(CONFIG_VARIABLE))
+        shown = _inspect(settings, configured, as_json=as_json)
     except ModelLoadError as error:
         _fail(error, BROKEN_EXIT_CODE)
     except PredictdError as error:
@@ -52,8 +56,7 @@ def inspect(models: tuple[str, ...], config: str | None, as_json: bool) -> None:
     sys.exit(0 if all(metadata.is_ready for metadata in shown) else BROKEN_EXIT_CODE)
 
 
-def _settings(models: tuple[str, ...], config: str | None) -> Settings:
-    configured = load_settings(flags={}, models=(), environ=os.environ, config=config)
+def _settings(configured: Settings, models: tuple[str, ...], config: str | None) -> Settings:
     by_name = {entry.name: entry for entry in configured.models if entry.name}
     named = tuple(by_name[text] for text in models if text in by_name and not Path(text).exists())
     paths = tuple(text for text in models if text not in by_name or Path(text).exists())
@@ -65,12 +68,12 @@ def _settings(models: tuple[str, ...], config: str | None) -> Settings:
     return settings
 
 
-def _inspect(settings: Settings, *, as_json: bool) -> list[ModelMetadata]:
+def _inspect(settings: Settings, configured: Settings, *, as_json: bool) -> list[ModelMetadata]:
     # Imported here: --help and a mistyped path need no numbers.
     from predictd_server.models.inspection import inspected
 
     shown: list[ModelMetadata] = []
-    for metadata in inspected(settings):
+    for metadata in inspected(settings, configured.models):
         if not as_json:
             blank = "\n" * bool(shown)
             lines = fact_lines(metadata, shutil.get_terminal_size().columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,28 @@ def test_the_gate_and_everything_else_in_80_columns(repository: Path) -> None:
     assert "  Gate         passed within 0.0001 (serving_default: 70 rows batched and one by" in lines
     assert "  Source       model.keras (keras)" in lines
     assert max(map(len, (line for line in lines if "/" not in line))) <= 80
+
+
+def test_a_version_s_directory_is_told_of_as_the_daemon_serves_it(repository: Path) -> None:
+    """Broken or not: the name, the number, the gate and what the configuration sets are the model's."""
+    (repository / "tolerant.toml").write_text('[models."*"]\npath = "."\n[models.mlp]\ntolerance = 1.0\n')
+    (repository / "mlp" / "7").mkdir(exist_ok=True)
+    ran = inspect("mlp/1", "mlp/2", "iris=mlp/2", "mlp/7", "--json", folder=repository)
+    assert (ran.returncode, ran.stderr) == (65, "")
+    good, bad, called, empty = json.loads(ran.stdout)
+    assert (good["name"], good["version"], good["state"]) == ("mlp", 1, "ready")
+    assert good["gate"] == "passed within 0.0001 (serving_default: 70 rows batched and one by one)"
+    assert (bad["name"], bad["version"], bad["state"]) == ("mlp", 2, "failed")
+    assert "model 'mlp' version 2, signature 'serving_default', output 'dense_1', row 66 " in bad["error"]
+    assert (called["name"], called["version"], called["state"]) == ("iris", 2, "failed")
+    assert (empty["name"], empty["version"]) == ("mlp", 7)
+    assert "expected one model in this version's directory, got an empty directory" in empty["error"]
+    ran = inspect(".", "--config", "../../tolerant.toml", "--json", folder=repository / "mlp" / "2")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (tolerated,) = json.loads(ran.stdout)
+    assert (tolerated["name"], tolerated["version"]) == ("mlp", 2)
+    assert tolerated["gate"].startswith("passed within 1 ")
+    shutil.rmtree(repository / "mlp" / "7")
 
 
 def test_golden_samples_of_a_daemon_are_what_the_same_model_answers(

@@ -11,6 +11,7 @@ import pytest
 from predictd_proto.errors import PredictdError
 from predictd_server.models.contents import fingerprint
 from predictd_server.models.files import ModelFile, ModelFormat
+from predictd_server.models.layouts import version_at
 from predictd_server.models.policy import wanted
 from predictd_server.models.repository import Repository
 from predictd_server.models.settings import ModelSettings
@@ -151,3 +152,22 @@ def test_samples_beside_a_bare_file_belong_to_its_fingerprint(name: str, tmp_pat
     assert fingerprint(file) not in (before, there)
     (tmp_path / f"m.{name}").unlink()
     assert fingerprint(file) == before
+
+
+def test_a_directory_is_a_version_by_its_number_and_what_is_in_it(tmp_path: Path) -> None:
+    keras_file(tmp_path / "m" / "1" / "m.keras")
+    saved_model(tmp_path / "m" / "2")
+    (tmp_path / "m" / "3").mkdir()
+    (tmp_path / "m" / "4").mkdir()
+    (tmp_path / "m" / "4" / "cut.keras").write_bytes(b"PK")
+    for name in ("a", "b"):
+        keras_file(tmp_path / "20260131" / f"{name}.keras")
+    saved_model(tmp_path / "20260201" / "a" / "1")
+    keras_file(tmp_path / "v1" / "m.keras")
+    there = [*(tmp_path / "m").iterdir(), *tmp_path.iterdir(), tmp_path / "5"]
+    assert {path.name: version_at(path) for path in there if version_at(path) is not None} == {
+        "1": 1,
+        "2": 2,
+        "3": 3,
+        "4": 4,
+    }

@@ -58,6 +58,22 @@ def look_up(entry: ModelSettings, *, is_directory: bool = False) -> There:
     return there
 
 
+def version_at(path: Path) -> int | None:
+    """Return the version that a path is: a directory called by its number, with one model in it; None for any other."""
+    number = number_of(path.name)
+    if number is None or not path.is_dir():
+        return None
+    try:
+        if look_at(path) is not None:
+            return number
+        models = _directory(ModelSettings(name="", path=path), _children(path)).models
+    except (PredictdError, OSError):
+        return None
+    # Several are a directory of models that has a number, a day perhaps.
+    is_alone = len(models) == 1 and not models[0].settings.path.is_dir()
+    return number if is_alone or not models else None
+
+
 def _look_or_raise(entry: ModelSettings, *, is_directory: bool) -> There:
     path = entry.path
     try:

@@ -141,7 +141,7 @@ def _answer(message: Message, report: StatusReport) -> Message | None:
     if isinstance(message, StatusRequest):
         return StatusResponse(id=message.id, status=report.status())
     if isinstance(message, MetadataRequest):
-        return MetadataResponse(id=message.id, models=report.greeting.registry.metadata(message.model))
+        return MetadataResponse(id=message.id, models=report.versions(message.model))
     if isinstance(message, CancelRequest):
         return None
     text = f"a {type(message).__name__} does not belong on the control socket; predict on the data socket"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from predictd_proto.limits import Limits
+from predictd_proto.limits import MAX_LIST_ITEMS, Limits
 from predictd_proto.messages import Hello, Welcome
 from predictd_proto.status import DRAINING, READY, STARTING
 from predictd_proto.version import choose_version
@@ -50,5 +50,5 @@ class Greeting:
             server=self.server,
             state=self.state(is_draining=is_draining),
             limits=self.limits,
-            models=self.registry.names(),
+            models=self.registry.names()[:MAX_LIST_ITEMS],
         )

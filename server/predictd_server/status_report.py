@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from predictd_proto.facts import safe_facts
+from predictd_proto.limits import MAX_LIST_ITEMS
+from predictd_proto.metadata import ModelMetadata
 from predictd_proto.status import ServerStatus
 from predictd_proto.version import PROTOCOL_VERSION
 from predictd_server.core import Core
@@ -20,6 +23,7 @@ from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
 from predictd_server.resident import resident_bytes
 from predictd_server.settings import Settings
+from predictd_server.shown_versions import shown_versions
 
 #: The pump turns several times a second while nothing runs on its thread.
 SILENT_AFTER_S = 5.0
@@ -59,7 +63,7 @@ class StatusReport:
             pid=os.getpid(),
             endpoint=self.endpoint,
             uptime_s=round(now - self.started_s, 3),
-            models=self.greeting.registry.metadata(),
+            models=self.versions(),
             queued_requests=self.core.waiting_requests,
             queued_rows=max(admission.rows, 0),
             queued_bytes=max(admission.bytes, 0),
@@ -69,14 +73,22 @@ class StatusReport:
             rss_bytes=resident_bytes(),
             counters=self.core.counters.snapshot(),
             loads=self._loads(),
-            settings=self.settings.explained(),
+            settings=safe_facts(self.settings.explained()),
             runtime=dict(self.runtime()),
         )
+
+    def versions(self, model: str | None = None) -> tuple[ModelMetadata, ...]:
+        """Return the versions of a model, or of all: as many as a message holds.
+
+        Raises:
+            ModelNotFoundError: There is no model of that name.
+        """
+        return shown_versions(self.greeting.registry.metadata(model))
 
     def _loads(self) -> dict[str, dict[str, Any]]:
         caches = self.core.shared.caches
         loads: dict[str, dict[str, Any]] = {}
-        for model in list(self.core.admission.models.values()):
+        for model in list(self.core.admission.models.values())[:MAX_LIST_ITEMS]:
             loads[model.name] = {
                 "queued_rows": model.rows,
                 "max_queue_rows": model.max_rows,

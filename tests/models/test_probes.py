@@ -13,6 +13,7 @@ from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
 from predictd_server.runner import LoadedSignature
 from predictd_server.trials.agreement import Tolerance, find_difference
+from predictd_server.trials.failing_size import find_failing_size
 from predictd_server.trials.probe import Fill, Probe, Probed, find_probe, row_bytes
 from predictd_server.trials.recording import Recording
 from predictd_server.trials.timing import MOST_RUNS, run_durations_s
@@ -191,14 +192,14 @@ def test_a_model_that_raises_while_warming_fails_and_says_with_what() -> None:
     cold = replace(signature, recordings=(recording,), runner=Checked(lambda x: refuse_if(x.shape[1] == 5)))
     with pytest.raises(
         ModelLoadError,
-        match=r"fails with 1 rows of what was recorded \(warmup.npz: request 0\): ValueError: out of range",
+        match=r"fails with 1 row of what was recorded \(warmup.npz: request 0\): ValueError: out of range",
     ):
         warm_up(cold, (1, 4))
 
 
 def test_warm_up_says_which_size_is_too_large() -> None:
     runner = Checked(lambda x: refuse_if(x.shape[0] > 4))
-    with pytest.raises(ModelLoadError, match=r"runs with 4 rows and fails with 8 rows .*; set max_batch_size below 8"):
+    with pytest.raises(ModelLoadError, match=r"runs with 4 rows and fails with 8 rows .*; set max_batch_size = 4"):
         warm_up(loaded(TensorSpec("x", "float32", (None, 2)), runner), (1, 4, 8))
 
 
@@ -208,3 +209,40 @@ def test_runners_are_timed_in_turns() -> None:
     durations = run_durations_s([one, other], [np.ones(1)], budget_s=60.0)
     assert [len(taken) for taken in durations] == [MOST_RUNS, MOST_RUNS]
     assert turns == ["one", "other"] * (MOST_RUNS + 1)
+
+
+LADDER = (1, 2, 4, 8)
+
+
+def test_the_size_at_which_a_graph_fails_is_found_whatever_values_it_takes() -> None:
+    spec = TensorSpec("x", "float32", (None, 3))
+    small = Checked(lambda x: refuse_if(len(x) > 2 or not x.all()))
+    failing = find_failing_size(small.run, [spec], LADDER)
+    assert failing is not None
+    assert (failing.rows, failing.ran) == (4, 2)
+    assert failing.text == "it runs with 2 rows and fails with 4 rows of made-up inputs (x float32[4, 3])"
+    assert failing.advice == "set max_batch_size = 2"
+    assert str(failing.error) == "out of range"
+
+
+def test_a_graph_that_takes_many_rows_and_not_one_is_told_as_such() -> None:
+    pairs = Checked(lambda x: refuse_if(len(x) < 4))
+    failing = find_failing_size(pairs.run, [TensorSpec("x", "float32", (None, 3))], LADDER)
+    assert failing is not None
+    assert failing.text == "it fails with 1 row and runs with 4 rows of made-up inputs (x float32[1, 3])"
+    assert "requests may have 1 row" in failing.advice
+
+
+def test_values_that_are_right_by_luck_make_no_size() -> None:
+    """One row of noise may be in range where more are not: that says nothing of a size."""
+    picky = Checked(lambda x: refuse_if(not x.any() or (x == 1).all() or len(x) > 1))
+    assert find_failing_size(picky.run, [TensorSpec("x", "float32", (None, 3))], LADDER) is None
+
+
+def test_one_recorded_row_tells_the_size_too() -> None:
+    spec = TensorSpec("x", "int32", (None,))
+    small = Checked(lambda x: refuse_if(len(x) > 2 or (x < 1000).any()))
+    recording = Recording((spec,), (np.array([1000, 7], "int32"),), "warmup.npz")
+    failing = find_failing_size(small.run, [spec], LADDER, (recording,))
+    assert failing is not None
+    assert failing.text == "it runs with 2 rows and fails with 4 rows of what was recorded (warmup.npz) (x int32[4])"

@@ -267,6 +267,23 @@ def test_a_graph_that_always_fails_is_refused(tmp_path: Path) -> None:
         load(module(tmp_path / "m", call))
 
 
+def test_a_graph_that_fails_from_some_size_on_names_it_and_loads_with_smaller_batches(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def call(self: Any, x: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_less_equal(tf.shape(x)[0], 5, "too many rows")]):
+            return {"y": x * 2}
+
+    path = module(tmp_path / "m", call)
+    expected = (
+        r"it runs with 4 rows and fails with 8 rows of made-up inputs \(x float32\[8, 3\]\): .*too many rows.*; "
+        "set max_batch_size = 4"
+    )
+    with pytest.raises(ModelLoadError, match=expected):
+        load(path)
+    assert default(load(path, ladder=(1, 2, 4))).are_rows_independent
+
+
 def test_a_session_with_wrong_answers_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

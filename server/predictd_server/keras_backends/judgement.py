@@ -21,6 +21,7 @@ from predictd_server.models.recorded import recorded_inputs
 from predictd_server.runner import LoadedSignature
 from predictd_server.trials.agreement import Tolerance
 from predictd_server.trials.behaviour import are_rows_independent, is_repeatable
+from predictd_server.trials.failing_size import FailingSize, find_failing_size
 from predictd_server.trials.probe import Probe, find_probe, row_bytes
 from predictd_server.trials.recording import Recording
 
@@ -74,7 +75,9 @@ def judge(
         try:
             probed = find_probe(runner.run, inputs, _trial_rows(inputs, ladder), recorded)
         except Exception as error:
-            return _unprobed(runner, model, input_tree, inputs, recorded, error)
+            most = _trial_rows(inputs, ladder)
+            failing = find_failing_size(runner.run, inputs, [rows for rows in ladder if rows <= most], recorded)
+            return _unprobed(runner, model, input_tree, inputs, recorded, error, failing)
         spec = signature_of_run(model, input_tree, inputs, runner.answer_tree, probed.outputs)
         return _judged(runner, spec, probed.probe, recorded, _tolerance(model, inputs))
     except Exception:
@@ -124,15 +127,22 @@ def _unprobed(
     inputs: tuple[TensorSpec, ...],
     recorded: tuple[Recording, ...],
     error: Exception,
+    failing: FailingSize | None,
 ) -> Judged:
+    is_certain = all(None not in spec.shape[1:] for spec in inputs)
+    if failing is not None and (is_certain or recorded):
+        text = f"{failing.text}: {reason_of(failing.error)}; {failing.advice}"
+        raise ModelLoadError(text) from failing.error
     if recorded:
         text = f"{recorded[0].origin}: it can't run with what was recorded: {reason_of(error)}; record real inputs"
         raise ModelLoadError(text) from error
-    if all(None not in spec.shape[1:] for spec in inputs):
+    if is_certain:
         text = f"it can't run: it failed on every made-up input: {reason_of(error)}; {_RECORD}"
         raise ModelLoadError(text) from error
     spec = signature_without_run(model, input_tree, inputs)
     note = f"it takes none of the made-up inputs ({reason_of(error)}): it isn't warmed up; {_RECORD}"
+    if failing is not None:
+        note = f"{failing.text} ({reason_of(failing.error)}): it isn't warmed up; {failing.advice}"
     return Judged(LoadedSignature(spec, runner), (note,))
 
 

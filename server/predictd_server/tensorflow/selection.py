@@ -31,6 +31,7 @@ from predictd_server.tensorflow.session_signature import freeze
 from predictd_server.tensorflow.source_model import TracedSignature
 from predictd_server.trials.agreement import Tolerance, find_difference
 from predictd_server.trials.behaviour import are_rows_independent, is_repeatable
+from predictd_server.trials.failing_size import FailingSize, find_failing_size
 from predictd_server.trials.probe import Probe, find_probe, row_bytes
 from predictd_server.trials.recording import Recording
 from predictd_server.trials.timing import shortest_runs_s
@@ -109,7 +110,10 @@ def select_runner(
     try:
         probe = find_probe(reference.run, traced.spec.inputs, sizes[-1], recordings).probe
     except Exception as error:
-        return _unprobed(traced.spec, reference, error, recordings)
+        failing = find_failing_size(
+            reference.run, traced.spec.inputs, [rows for rows in ladder if rows <= sizes[-1]], recordings
+        )
+        return _unprobed(traced.spec, reference, error, failing, recordings)
     builders = _builders(traced, flat, constant_limit_bytes, saved_model)
     selected = _select(traced.spec, flat, reference, probe, sizes, builders)
     return replace(selected, signature=replace(selected.signature, recordings=recordings))
@@ -160,11 +164,20 @@ def _flattened(traced: TracedSignature) -> FlatGraph | None:
         return None
 
 
-def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception, recordings: tuple[Recording, ...]) -> Selected:
+def _unprobed(
+    spec: SignatureSpec,
+    reference: Runner,
+    error: Exception,
+    failing: FailingSize | None,
+    recordings: tuple[Recording, ...],
+) -> Selected:
+    is_certain = not any(_is_guessed(tensor) for tensor in spec.inputs)
+    if failing is not None and (is_certain or recordings):
+        text = f"signature {spec.name!r}: {failing.text}: {reason_of(failing.error)}; {failing.advice}"
+        raise ModelLoadError(text) from failing.error
     if recordings:
         text = f"{recordings[0].origin}: it can't run with what was recorded: {reason_of(error)}; record real inputs"
         raise ModelLoadError(text) from error
-    is_certain = not any(_is_guessed(tensor) for tensor in spec.inputs)
     if _EMPTY_TABLE in str(error):
         text = (
             f"signature {spec.name!r} looks things up in a table without contents: an .h5 file holds no vocabularies, "
@@ -174,10 +187,11 @@ def _unprobed(spec: SignatureSpec, reference: Runner, error: Exception, recordin
     if is_certain:
         text = f"signature {spec.name!r} can't run: it failed on every made-up input: {reason_of(error)}; {_RECORD}"
         raise ModelLoadError(text) from error
-    note = (
-        f"signature {spec.name!r} takes none of the made-up inputs ({reason_of(error)}): "
-        f"it isn't warmed up, and runs the slowest way because no other could be compared with it; {_RECORD}"
-    )
+    unwarmed = "it isn't warmed up, and runs the slowest way because no other could be compared with it"
+    if failing is None:
+        note = f"signature {spec.name!r} takes none of the made-up inputs ({reason_of(error)}): {unwarmed}; {_RECORD}"
+    else:
+        note = f"signature {spec.name!r}: {failing.text} ({reason_of(failing.error)}): {unwarmed}; {failing.advice}"
     return Selected(LoadedSignature(spec, reference), (note,))
 
 

@@ -132,6 +132,11 @@ def find_probe(
     raise next(error for probe, error in errors.items() if isinstance(probe, Probe) and probe.fill is Fill.ZEROS)
 
 
+def steady_probes(specs: tuple[TensorSpec, ...]) -> list[Probe]:
+    """Return the probes whose rows are all alike."""
+    return [probe for probe in _probes(specs) if probe.fill not in {Fill.WIDE, Fill.NARROW}]
+
+
 def row_bytes(specs: Sequence[TensorSpec], free_length: int = FREE_LENGTHS[0]) -> int:
     """Return the bytes of one row of all inputs, with a length for the free axes; a string counts as 16."""
     sizes = (

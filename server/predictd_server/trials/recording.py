@@ -5,7 +5,7 @@ Owns which of its rows are taken. It knows numpy only and never says what an ans
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,14 @@ class Recording:
     def inputs(self, rows: int, seed: int = 0) -> list[NDArray[Any]]:
         """Return inputs of a number of rows: the recorded ones in turn. Seed 0 begins with the first, others don't."""
         return [self._input(array, spec, rows, seed) for array, spec in zip(self.arrays, self.specs, strict=True)]
+
+    def first_row(self) -> Recording:
+        """Return a recording of the first row alone."""
+        arrays = [
+            array[:1] if spec.shape[:1] == (None,) else array
+            for array, spec in zip(self.arrays, self.specs, strict=True)
+        ]
+        return replace(self, arrays=tuple(arrays))
 
     @staticmethod
     def _input(array: NDArray[Any], spec: TensorSpec, rows: int, seed: int) -> NDArray[Any]:

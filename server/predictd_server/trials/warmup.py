@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from predictd_proto.errors import ModelLoadError
 from predictd_server.models.load_failure import reason_of
 from predictd_server.runner import Arrays, LoadedSignature
+from predictd_server.trials.failing_size import MADE_UP, FailingSize
 from predictd_server.trials.timing import median_run_s
 
 #: Seconds of timed runs per batch size and kind of input.
@@ -60,7 +61,7 @@ def _runs(signature: LoadedSignature, size: int, lengths: Sequence[int]) -> Iter
     if make is not None:
         has_free_axes = any(None in spec.shape[1:] for spec in signature.spec.inputs)
         for length in lengths if lengths and has_free_axes else (None,):
-            yield _Run(make(size, length=length), "made-up inputs" + (f" of length {length}" if length else ""))
+            yield _Run(make(size, length=length), MADE_UP + (f" of length {length}" if length else ""))
     for recording in signature.recordings:
         yield _Run(recording.inputs(size), f"what was recorded ({recording.origin})")
 
@@ -69,7 +70,6 @@ def _failure(
     signature: LoadedSignature, run: _Run, size: int, durations_s: Mapping[int, float], error: Exception
 ) -> ModelLoadError:
     ran = [smaller for smaller in durations_s if smaller < size]
-    before = f"runs with {ran[-1]} rows and " if ran else ""
-    text = f"signature {signature.spec.name!r} {before}fails with {size} rows of {run.what}: {reason_of(error)}"
-    advice = f"set max_batch_size below {size}" if ran else "it would fail for every request: put the model right"
-    return ModelLoadError(f"{text}; {advice}")
+    failing = FailingSize(size, ran[-1] if ran else None, run.what, error)
+    text = f"signature {signature.spec.name!r}: {failing.text}: {reason_of(error)}; {failing.advice}"
+    return ModelLoadError(text)

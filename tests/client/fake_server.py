@@ -40,6 +40,7 @@ from predictd_proto.messages import (
     Welcome,
 )
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
+from predictd_proto.orders import OrderRequest, OrderResponse
 from predictd_proto.status import ServerStatus
 from predictd_proto.structures import fill_structure
 from predictd_proto.tensors import Buffer, Tensor
@@ -106,6 +107,7 @@ class FakeServer:
 
     Attributes:
         models: What it serves.
+        orders: What to answer to an order on the control socket.
         replies: What to do about a request: returns messages or frames to send back, in order. A list of such
             functions: each request uses one up, the last one stays.
         seen: Messages that came on the data socket.
@@ -120,6 +122,7 @@ class FakeServer:
         self.state = "ready"
         self.replies: list[Callable[[PredictRequest], list[Any]]] = [lambda request: [answer(request)]]
         self.welcome: Callable[[Hello], Any] = self._welcome
+        self.orders: Callable[[OrderRequest], list[Any]] = self._done
         self.control_is_silent = False
         self.seen: list[Message] = []
         self.asked: list[Message] = []
@@ -179,11 +182,17 @@ class FakeServer:
             return self._greet(message)
         if self.control_is_silent:
             return []
+        if isinstance(message, OrderRequest):
+            return self.orders(message)
         if isinstance(message, MetadataRequest):
             found = tuple(m for m in self.models if message.model in {None, m.name})
             return [MetadataResponse(id=message.id, models=found)]
         assert isinstance(message, StatusRequest)
         return [StatusResponse(id=message.id, status=self.status())]
+
+    def _done(self, order: OrderRequest) -> list[Any]:
+        found = tuple(m for m in self.models if order.model in {None, m.name})
+        return [OrderResponse(id=order.id, done=(f"{type(order).__name__} at {self.server_id}",), models=found)]
 
     def _greet(self, hello: Hello) -> list[Any]:
         said = self.welcome(hello)

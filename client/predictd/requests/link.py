@@ -270,10 +270,8 @@ class Link:
         finally:
             connection.close()
         if frames is None:
-            text = (
-                f"server at {address}: no answer to a {type(question).__name__} within "
-                f"{seconds_text(deadline.waited_ms)}; connected, but its control thread is silent: is it stopped?"
-            )
+            what = f"server at {address}: no answer to a {type(question).__name__} within"
+            text = f"{what} {seconds_text(deadline.waited_ms)}; {_silence(question)}"
             if not deadline.is_over:
                 raise ServerUnavailableError(text, {"endpoint": address, "is_listening": True})
             raise DeadlineExceededError(text, {"endpoint": address, "state": "waiting"})
@@ -312,6 +310,13 @@ class _HurriedLink(Link):
 
     def _within(self, deadline: Deadline) -> Deadline:
         return deadline.sooner(self.connect_timeout_ms)
+
+
+def _silence(question: Message) -> str:
+    """Return why there may be no answer."""
+    if isinstance(question, OrderRequest):
+        return "if it was begun it goes on, else nothing comes of it: `predictd models` shows which"
+    return "connected, but its control thread is silent: is it stopped?"
 
 
 def _unexpected(address: str, answer: Message, expected: type) -> RemoteProtocolError:

@@ -52,3 +52,18 @@ def test_what_is_not_there_and_what_fails() -> None:
             client.load(3)  # type: ignore[arg-type]
         with pytest.raises(predictd.ConfigError, match="field version"):
             client.unload("m", "stable")  # type: ignore[arg-type]
+
+
+def test_version_0_is_a_version_and_not_the_newest() -> None:
+    with in_process(fake(0, state="available"), fake(1, state="available")):
+        assert predictd.Client().load("m", 0).done == ("model m version 0 is ready",)
+
+
+def test_a_label_that_is_not_there_can_not_be_taken_away() -> None:
+    with in_process(fake(1, labels=("stable",)), fake(2, labels=("canary",))):
+        client = predictd.Client()
+        with pytest.raises(predictd.VersionNotFoundError, match="no label 'old'; it has 'canary', 'stable'"):
+            client.label("m", "old", None)
+        client.label("m", "stable", None)
+        with pytest.raises(predictd.VersionNotFoundError, match="no label 'stable'; it has 'canary'"):
+            client.label("m", "stable", None)

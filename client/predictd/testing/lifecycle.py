@@ -15,7 +15,7 @@ def carry_out(order: OrderRequest, shelf: Shelf) -> OrderResponse:
     """Carry out an order on the models of a shelf.
 
     Raises:
-        ModelNotFoundError, VersionNotFoundError: There is no such model or version, or it isn't ready for a label.
+        ModelNotFoundError, VersionNotFoundError: There is no such model, version or label, or it isn't ready for one.
         ModelLoadError: It is declared as one that can't be loaded.
     """
     name = order.model
@@ -23,7 +23,7 @@ def carry_out(order: OrderRequest, shelf: Shelf) -> OrderResponse:
     if isinstance(order, ReloadRequest):
         done = [text for model in sorted(shelf, key=str) if name in {None, model.name} for text in _load(model)]
     elif isinstance(order, LoadRequest):
-        done = _load(_version(shelf, order.model, order.version or there[0].version))
+        done = _load(_version(shelf, order.model, there[0].version if order.version is None else order.version))
     elif isinstance(order, UnloadRequest):
         models = [model for model in shelf if model.name == name] if order.version is None else []
         done = [_unload(model) for model in models or [_version(shelf, order.model, order.version)]]
@@ -63,10 +63,14 @@ def _label(shelf: Shelf, order: LabelRequest) -> str:
     if order.version is not None and _version(shelf, name, order.version).state != READY:
         text = f"model {name!r}: the label {label!r} can't point at version {order.version}, which is not loaded"
         raise VersionNotFoundError(text)
-    for model in shelf:
-        if model.name == name:
-            others = tuple(other for other in model.labels if other != label)
-            model.labels = (*others, label) if model.version == order.version else others
+    versions = [model for model in shelf if model.name == name]
+    if order.version is None and not any(label in model.labels for model in versions):
+        have = ", ".join(sorted(repr(other) for model in versions for other in model.labels)) or "none"
+        text = f"model {name!r} has no label {label!r}; it has {have}"
+        raise VersionNotFoundError(text)
+    for model in versions:
+        others = tuple(other for other in model.labels if other != label)
+        model.labels = (*others, label) if model.version == order.version else others
     return f"model {name}: the label {label!r} " + (
         "is gone" if order.version is None else f"points at version {order.version}"
     )

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from math import prod
 
-from predictd_proto.tensors import Buffer, Tensor
+from predictd_proto.tensors import DTYPE_BYTES, Buffer, Tensor
 from predictd_server.pending import Pending
 from predictd_server.served import ServedSignature
 
@@ -99,6 +100,17 @@ class ResponseCache:
 def _size(key: Key, outputs: Sequence[Tensor]) -> int:
     tensors = len(_signature(key).spec.inputs) + len(outputs)
     return ENTRY_BYTES + TENSOR_BYTES * tensors + sum([len(tensor.data) for tensor in outputs])
+
+
+def least_bytes(signature: ServedSignature) -> int:
+    """Return what the smallest answer of a signature takes: one row, with free axes and texts that are empty."""
+    spec, rows = signature.spec, int(signature.is_mergeable)
+    data = 0
+    for tensor in spec.outputs:
+        lengths = [rows if axis is None else axis for axis in tensor.shape[:1]]
+        lengths += [axis or 0 for axis in tensor.shape[1:]]
+        data += prod(lengths) * DTYPE_BYTES.get(tensor.dtype, 0)
+    return ENTRY_BYTES + TENSOR_BYTES * (len(spec.inputs) + len(spec.outputs)) + data
 
 
 def _signature(key: Key) -> ServedSignature:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,13 @@ from predictd_server.models.files import ModelFile
 from predictd_server.models.gate import check_golden
 from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.registry import READY, ServedModel
+from predictd_server.models.serving_notes import serving_notes
 from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.models.trust import check_memory, check_size, check_trust
 from predictd_server.resident import resident_bytes
 from predictd_server.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
-from predictd_server.trials.free_axes import find_free_axes, note_on
+from predictd_server.trials.free_axes import find_free_axes
 from predictd_server.trials.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -87,12 +88,15 @@ class VersionLoading:
                 sizes = signature.sizes or (1,)
                 signature.costs_s.update(warm_up(loaded.signatures[signature.spec.name], sizes, settings.lengths))
             gate = check_golden(file, settings, signatures, loaded.default_signature)
+            notes = tuple(serving_notes(signatures))
             # What the largest batches worked in: 110 MB of a ResNet50. Not worth the interruption for a small model.
             if (_growth(before_bytes) or 0) > RECLAIMED_BYTES:
                 reclaim_memory()
         except BaseException:
             loaded.close()
             raise
+        for note in notes:
+            _log.warning("model %s: %s", file.name, note)
         metadata = _ready_metadata(
             file,
             loaded,
@@ -101,6 +105,7 @@ class VersionLoading:
             warmup_ms=(monotonic() - loaded_at) * 1000,
             grown_bytes=_growth(before_bytes),
             gate=gate,
+            notes=(*loaded.notes, *notes),
         )
         return ServedModel(metadata, signatures)
 
@@ -156,19 +161,6 @@ def unloaded(file: ModelFile, state: str, error: str = "") -> ServedModel:
     )
 
 
-def _serving_notes(signatures: Iterable[ServedSignature]) -> Iterator[str]:
-    """Yield what an operator should know of settings that do less than they seem to."""
-    for signature in signatures:
-        note = note_on(signature.axes, signature.spec)
-        if note:
-            yield note
-        if signature.settings.cache_bytes and not signature.is_repeatable:
-            yield (
-                f"signature {signature.spec.name!r}: cache_bytes has no effect: it was not seen to answer the same "
-                "input the same way twice without changing anything"
-            )
-
-
 def _set_aside_libraries() -> None:
     """Keep the garbage collector from walking over the libraries, before there is any model.
 
@@ -194,6 +186,7 @@ def _ready_metadata(
     warmup_ms: float,
     grown_bytes: int | None,
     gate: str,
+    notes: tuple[str, ...],
 ) -> ModelMetadata:
     default = signatures[loaded.default_signature]
     return ModelMetadata(
@@ -216,5 +209,5 @@ def _ready_metadata(
         memory_bytes=grown_bytes,
         weight_bytes=loaded.weight_bytes,
         gate=safe_text(gate, MOST_TEXT),
-        notes=tuple(safe_text(note, MOST_TEXT) for note in (*loaded.notes, *_serving_notes(signatures.values()))),
+        notes=tuple(safe_text(note, MOST_TEXT) for note in notes),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from predictd_proto.quantities import counted
 from predictd_proto.tensors import TensorSpec
 from predictd_server.runner import Arrays
-from predictd_server.trials.probe import Probe, steady_probes
+from predictd_server.trials.probe import steady_probes
 from predictd_server.trials.recording import Recording
 
 MADE_UP = "made-up inputs"
@@ -93,11 +93,7 @@ def _rows_alike(
     for recording in recordings:
         yield recording.first_row().inputs, f"what was recorded ({recording.origin})"
     for probe in steady_probes(specs):
-        yield _inputs_of(probe), MADE_UP
-
-
-def _inputs_of(probe: Probe) -> Callable[[int], Arrays]:
-    return lambda rows: probe.inputs(rows)
+        yield probe.inputs, MADE_UP
 
 
 def _shown(spec: TensorSpec, array: object) -> str:

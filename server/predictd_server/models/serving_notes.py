@@ -1,0 +1,47 @@
+"""Notes on a version that is about to be served: settings that do less for it than they seem to.
+
+Owns what can only be told once the model's inputs and outputs are known; what is certain before that is refused at the
+start. Loader thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from predictd_server.response_cache import least_bytes
+from predictd_server.served import ServedSignature
+from predictd_server.trials.free_axes import note_on
+
+
+def serving_notes(signatures: Mapping[str, ServedSignature]) -> Iterator[str]:
+    """Yield what an operator should know of a model's settings.
+
+    Args:
+        signatures: The model's, at least one.
+    """
+    settings = next(iter(signatures.values())).settings
+    if settings.lengths and all(signature.lengths is None for signature in signatures.values()):
+        yield (
+            f"lengths = {list(settings.lengths)} has no effect: no input of it has a free axis but the rows'; "
+            "remove it from this model's settings"
+        )
+    for signature in signatures.values():
+        note = note_on(signature.axes, signature.spec)
+        if note:
+            yield note
+        if settings.cache_bytes:
+            yield from _cache_notes(signature, settings.cache_bytes)
+
+
+def _cache_notes(signature: ServedSignature, cache_bytes: int) -> Iterator[str]:
+    name, least = signature.spec.name, least_bytes(signature)
+    if not signature.is_repeatable:
+        yield (
+            f"signature {name!r}: cache_bytes has no effect: it was not seen to answer the same input the same way "
+            "twice without changing anything"
+        )
+    elif cache_bytes < least:
+        yield (
+            f"signature {name!r}: cache_bytes = {cache_bytes} keeps none of its answers: the smallest takes {least} "
+            "bytes; raise it to what some thousands take, or remove it"
+        )

@@ -92,7 +92,8 @@ class ModelMetadata:
         digest: "sha256:..." of its file or directory.
         source: The file's or directory's name.
         format: How it is stored ("keras", "h5", "saved_model", "frozen_graph").
-        runner: How the default signature is run ("session", "session-v1", "concrete-function").
+        runner: How the default signature is run ("session", "session-v1", "concrete-function", "jax-jit",
+            "torch-eager").
         runners: How each of `signatures` is run, in their order.
         load_ms: Time taken by loading and tracing.
         warmup_ms: Time taken by running every allowed batch size.

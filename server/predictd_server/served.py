@@ -32,6 +32,9 @@ SURPRISE_S = 0.05
 SURPRISE_TIMES = 10
 SURPRISE_KEPT = 0.99
 
+#: Durations are remembered of so many sizes: where rows are not merged, each number of rows that callers choose is one.
+MOST_COSTS = 1024
+
 #: Stands for "nothing was set": each signature makes its own of it, with its model's name.
 _NOTHING_SET = ModelSettings(name="", path=Path())
 
@@ -121,6 +124,8 @@ class ServedSignature:
         if before is not None and seconds > max(SURPRISE_S, SURPRISE_TIMES * before):
             self.surprise_s = max(self.surprise_s, seconds)
             return
+        if before is None and len(self.costs_s) >= MOST_COSTS:
+            self.costs_s.pop(next(iter(self.costs_s)))
         self.costs_s[size] = seconds if before is None else before + COST_WEIGHT * (seconds - before)
 
     def check(self, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from predictd_proto.messages import CancelRequest
 from predictd_server.execution import execute
+from predictd_server.served import MOST_COSTS
 from tests.server.fake_model import POISON, CoreBench, rows
 
 
@@ -177,3 +180,14 @@ def test_what_is_gone_is_forgotten_before_the_core_tells_that_nothing_of_it_come
     bench.registry.generation += 1
     bench.core.sweep(bench.now)
     assert told == [before]
+
+
+def test_what_is_remembered_of_the_durations_of_runs_that_callers_choose_the_size_of_is_bounded() -> None:
+    bench = CoreBench((None, 3), max_batch_size=1)
+    signature = replace(bench.registry.find("m", None, None), sizes=())
+    for size in range(1, 5000):
+        signature.observe(size, 0.001 * size)
+    assert len(signature.costs_s) == MOST_COSTS
+    assert signature.expected_s(4999) == pytest.approx(4.999)
+    signature.observe(4999, 0.001)
+    assert len(signature.costs_s) == MOST_COSTS

@@ -77,9 +77,8 @@ def check_memory(file: ModelFile, *, used_bytes: int, limit_bytes: int) -> None:
         text = (
             f"{file.path}: does not fit: loading it takes about {needs} bytes, {times} times the {size} of its files: "
             "until the load ends its weights are there as they were read, as variables and in the graph that is made "
-            f"of them (an estimate, by the peaks of other models stored as {file.format.value}). {left} of "
-            f"memory_limit_bytes = {limit_bytes} are left: the process has {used_bytes} in memory now, libraries and "
-            "all. Unload a version that nobody needs (`predictd unload`), keep fewer of them (`versions`), or raise the "
-            "limit"
+            f"of them (an estimate, by the peaks of models that were measured). {left} of memory_limit_bytes = "
+            f"{limit_bytes} are left: the process has {used_bytes} in memory now, libraries and all. Unload a version "
+            "that nobody needs (`predictd unload`), keep fewer of them (`versions`), or raise the limit"
         )
         raise ModelLoadError(text, {"needs_bytes": needs, "left_bytes": left})

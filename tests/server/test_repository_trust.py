@@ -40,8 +40,8 @@ def test_a_model_that_can_t_fit_is_refused(tmp_path: Path) -> None:
     check_memory(file, used_bytes=800, limit_bytes=1000)
     text = (
         r"about 200 bytes, 2 times the 100 of its files: until the load ends its weights are there as .* \(an "
-        r"estimate, by the peaks of models that were measured\)\. 199 of memory_limit_bytes = 1000 are left: the process "
-        r"has 801 in memory now, libraries and all"
+        r"estimate, by the peaks of models that were measured\)\. 199 of memory_limit_bytes = 1000 are left: the "
+        r"process has 801 in memory now, libraries and all"
     )
     with pytest.raises(ModelLoadError, match=text) as refusal:
         check_memory(file, used_bytes=801, limit_bytes=1000)

@@ -21,6 +21,7 @@ from predictd_proto.metadata import ModelMetadata
 from predictd_proto.metadata_text import fact_lines, title_of
 from predictd_proto.plain import to_plain
 from predictd_server.cli import CONFIG_EXIT_CODE, let_modules_be_found
+from predictd_server.models.settings import ModelSettings
 from predictd_server.settings import Settings
 from predictd_server.settings_sources import CONFIG_VARIABLE, load_settings
 
@@ -57,7 +58,7 @@ def inspect(models: tuple[str, ...], config: str | None, as_json: bool) -> None:
 
 
 def _settings(configured: Settings, models: tuple[str, ...], config: str | None) -> Settings:
-    by_name = {entry.name: entry for entry in configured.models if entry.name}
+    by_name = _by_name(configured)
     named = tuple(by_name[text] for text in models if text in by_name and not Path(text).exists())
     paths = tuple(text for text in models if text not in by_name or Path(text).exists())
     chosen = load_settings(flags={}, models=paths, environ=os.environ, config=config).models if paths else ()
@@ -66,6 +67,14 @@ def _settings(configured: Settings, models: tuple[str, ...], config: str | None)
         text = "nothing to inspect; expected predictd inspect [NAME=]PATH..., or a configuration with a [models] table"
         raise ConfigError(text)
     return settings
+
+
+def _by_name(configured: Settings) -> dict[str, ModelSettings]:
+    """Return the entries of the configuration by name, and what there is in its directories of models."""
+    from predictd_server.models.repository import Repository
+
+    found = {name: model.settings for name, model in Repository(configured.models).look().items()}
+    return found | {entry.name: entry for entry in configured.models if entry.name}
 
 
 def _inspect(settings: Settings, configured: Settings, *, as_json: bool) -> list[ModelMetadata]:

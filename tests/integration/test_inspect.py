@@ -102,9 +102,11 @@ def test_a_version_s_directory_is_told_of_as_the_daemon_serves_it(repository: Pa
     assert (called["name"], called["version"], called["state"]) == ("iris", 2, "failed")
     assert (empty["name"], empty["version"]) == ("mlp", 7)
     assert "expected one model in this version's directory, got an empty directory" in empty["error"]
-    ran = inspect(".", "--config", "../../tolerant.toml", "--json", folder=repository / "mlp" / "2")
+    (repository / "again.keras").write_bytes((repository / "mlp" / "1" / "model.keras").read_bytes())
+    ran = inspect(".", "again", "--config", "../../tolerant.toml", "--json", folder=repository / "mlp" / "2")
     assert (ran.returncode, ran.stderr) == (0, "")
-    (tolerated,) = json.loads(ran.stdout)
+    tolerated, by_name = json.loads(ran.stdout)
+    assert (by_name["name"], by_name["version"]) == ("again", 1)
     assert (tolerated["name"], tolerated["version"]) == ("mlp", 2)
     assert tolerated["gate"].startswith("passed within 1 ")
     shutil.rmtree(repository / "mlp" / "7")

@@ -49,19 +49,18 @@ class Repository:
         already, else the first by path. So nothing that comes into a directory takes the place of what is served, nor
         the settings by which that is trusted.
         """
-        found: dict[str, Found] = {}
         refused: list[str] = []
-        ranked: list[tuple[tuple[bool, bool, bool, Path], There, Found]] = []
+        claims: dict[str, list[tuple[There, Found]]] = {}
         for there in self._survey():
             refused += [*there.refused, *([] if there.error is None else [there.error.message])]
-            ranked += [(self._rank(there, model), there, model) for model in there.models]
-        for _, there, model in sorted(ranked, key=lambda item: item[0]):
-            name = model.settings.name
-            first = found.setdefault(name, model)
-            if first is not model:
-                text = _taken_twice(first, model, is_in_directory=there.is_directory)
-                found[name] = replace(first, notes=(*first.notes, text))
-                refused.append(text)
+            for model in there.models:
+                claims.setdefault(model.settings.name, []).append((there, model))
+        found: dict[str, Found] = {}
+        for name, claimed in claims.items():
+            (_, first), *others = sorted(claimed, key=lambda claim: self._rank(*claim))
+            texts = [_taken_twice(first, model, is_in_directory=there.is_directory) for there, model in others]
+            found[name] = replace(first, notes=(*first.notes, *texts)) if texts else first
+            refused += texts
         self.refused = tuple(refused)
         return found
 
@@ -141,5 +140,5 @@ def _check_format(file: ModelFile, settings: ModelSettings) -> None:
 
 def _taken_twice(one: Found, other: Found, *, is_in_directory: bool) -> str:
     path = other.settings.path
-    advice = "rename it" if is_in_directory else f"give one of them another name: NAME={path}"
+    advice = f"rename {path}" if is_in_directory else f"give one of them another name: NAME={path}"
     return f"model name {one.settings.name!r} is taken twice: by {one.settings.path} and by {path}; {advice}"

@@ -43,5 +43,5 @@ def _cache_notes(signature: ServedSignature, cache_bytes: int) -> Iterator[str]:
     elif cache_bytes < least:
         yield (
             f"signature {name!r}: cache_bytes = {cache_bytes} keeps none of its answers: the smallest takes {least} "
-            "bytes; raise it to what some thousands take, or remove it"
+            "bytes; make it thousands of times that, or remove it"
         )

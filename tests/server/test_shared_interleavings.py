@@ -1,0 +1,177 @@
+"""Kept and shared answers while versions come and go, batches fail, clients leave and the server stops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from predictd_proto.errors import ServerDrainingError
+from predictd_proto.messages import CancelRequest
+from predictd_server.batch import Batch
+from predictd_server.execution import execute
+from predictd_server.lengths import Axis, FreeAxes
+from predictd_server.models.settings import PAD, SERVE, ModelSettings
+from tests.server.fake_model import POISON, CoreBench, DoublingRunner, doubling_spec, rows, served
+
+NAMES = ("m", "n")
+OUTCOMES = {"expired_in_queue", "prediction_failed", "model_not_found", "draining", "overloaded", "internal"}
+
+Asked = tuple[bytes, int]
+
+
+class Times(DoublingRunner):
+    """Answers `factor * x`: each generation of a model has a factor of its own."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = np.float32(factor)
+
+    def run(self, inputs: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        super().run(inputs)
+        return [array * self.factor for array in inputs]
+
+
+class Story:
+    """What happens to a core with two models, step by step, and what each caller may then expect."""
+
+    def __init__(self, cache_bytes: int, *, is_padded: bool, window_s: float, max_bytes: int) -> None:
+        self.bench = CoreBench((None, None), max_batch_size=4, window_s=window_s, max_bytes=max_bytes)
+        self.cache_bytes = cache_bytes
+        self.is_padded = is_padded
+        self.generations = dict.fromkeys(NAMES, 1)
+        self.asked: dict[Asked, tuple[str, np.ndarray[Any, Any], int]] = {}
+        self.gone: set[Asked] = set()
+        self.running: Batch | None = None
+        for name in NAMES:
+            self.replace(name, 1.0)
+
+    def replace(self, name: str, weight: float) -> None:
+        self.generations[name] += 1
+        model = served(doubling_spec((None, None)), Times(self.generations[name]), 4, model=name)
+        set_for_model = ModelSettings(
+            name=name,
+            path=Path(),
+            cache_bytes=self.cache_bytes,
+            weight=weight,
+            lengths=(4, 8) if self.is_padded else (),
+            unseen_lengths=PAD if self.is_padded else SERVE,
+        )
+        axes = FreeAxes(followed=((Axis(0, 1), Axis(0, 1)),))
+        signature = replace(model.signatures["serve"], settings=set_for_model, axes=axes)
+        self.bench.registry.put(replace(model, signatures={"serve": signature}))
+
+    def take(self, step: int, what: str, number: int, peer: bytes, name: str) -> None:
+        bench = self.bench
+        if what == "ask":
+            array = rows(1 + number, POISON if number == 3 else 1000.0 * number + 1, 1 + 2 * (number % 3))
+            bench.send(step, array, peer=peer, model=name, timeout_ms=(20.0, 1000.0)[step % 2])
+            self.asked[peer, step] = name, array, self.generations[name]
+        elif what == "cancel":
+            waiting = [key for key in self.asked if key not in bench.answers and key not in self.gone]
+            for caller, request_id in waiting[number : number + 1]:
+                bench.send_message(CancelRequest(id=request_id), peer=caller)
+                self.gone.add((caller, request_id))
+        elif what == "vanish":
+            bench.core.forget(peer)
+            self.gone |= {key for key in self.asked if key[0] == peer}
+        elif what == "later":
+            bench.now += 0.015
+            bench.core.sweep(bench.now)
+        elif what == "replace":
+            self.replace(name, 1.0 + number)
+        elif what == "remove":
+            bench.registry.remove(name, 1)
+        elif what == "begin":
+            self.running = self.running or bench.core.next_batch(bench.now)
+        else:
+            self.end(is_fault=what == "fault")
+        bench.collect()
+
+    def end(self, *, is_fault: bool) -> None:
+        batch, self.running = self.running, None
+        if batch is None:
+            return
+        if is_fault:
+            self.bench.core.finish(batch, [])
+            self.bench.core.fail_batch(batch)
+        else:
+            self.bench.core.finish(batch, execute(batch, self.bench.workspace, self.bench.counters))
+
+    def finish(self, *, is_abandoned: bool) -> None:
+        bench = self.bench
+        if is_abandoned:
+            bench.core.drain()
+            bench.core.abandon(ServerDrainingError("bye"))
+        self.end(is_fault=False)
+        for _ in range(40):
+            bench.run_all()
+            bench.now += 0.03
+        bench.core.sweep(bench.now)
+
+    def check_answers(self) -> None:
+        for key, (name, array, generation) in self.asked.items():
+            message: Any = self.bench.answers.get(key)
+            if message is None:
+                assert key in self.gone
+            elif hasattr(message, "tensors"):
+                np.testing.assert_array_equal(message.tensors[0].array(), array * np.float32(generation), str(name))
+            else:
+                assert message.code in OUTCOMES
+
+    def check_books(self) -> None:
+        core = self.bench.core
+        held = core.admission
+        assert (held.requests, held.rows, held.bytes) == (0, 0, 0)
+        assert (core.open_requests, core.waiting_requests, core.shared.flights) == (0, 0, 0)
+        for model in held.models.values():
+            assert (model.rows, model.counted_rows, model.waiting_lanes) == (0, 0, 0)
+        versions = [served for name in NAMES for served in core._registry.versions(name)]
+        there = {id(signature) for served in versions for signature in served.signatures.values()}
+        kept = [lane.signature for lane in core._lanes._lanes.values()]
+        for cache in core.shared.caches.values():
+            assert 0 <= cache.bytes <= cache.limit_bytes
+            kept += [key[0] for key in cache._answers]  # type: ignore[misc]
+        assert {id(signature) for signature in kept} <= there, "a version that is gone was kept in memory"
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(
+                [*["ask"] * 6, *["cancel"] * 2, *["begin", "end"] * 2, "fault", "vanish", "later", "replace", "remove"]
+            ),
+            st.integers(0, 4),
+            st.sampled_from([b"p0", b"p1", b"p2"]),
+            st.sampled_from(NAMES),
+        ),
+        min_size=20,
+        max_size=80,
+    ),
+    cache_bytes=st.sampled_from([1, 4000, 1 << 20]),
+    is_padded=st.booleans(),
+    window_s=st.sampled_from([0.0, 0.03]),
+    max_bytes=st.sampled_from([3000, 1 << 20]),
+    is_abandoned=st.booleans(),
+)
+def test_each_caller_is_answered_once_by_the_version_that_was_served_when_it_asked(
+    steps: list[tuple[str, int, bytes, str]],
+    cache_bytes: int,
+    *,
+    is_padded: bool,
+    window_s: float,
+    max_bytes: int,
+    is_abandoned: bool,
+) -> None:
+    story = Story(cache_bytes, is_padded=is_padded, window_s=window_s, max_bytes=max_bytes)
+    for step, (what, number, peer, name) in enumerate(steps):
+        story.take(step, what, number, peer, name)
+    story.finish(is_abandoned=is_abandoned)
+    story.check_answers()
+    story.check_books()

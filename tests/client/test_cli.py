@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from click.testing import Result
 
 from predictd.cli import group as command_group
 from predictd.cli.files import read_inputs
-from predictd_proto.messages import PredictRequest
+from predictd_proto.messages import PredictRequest, Receipt
 from tests.client.fake_process import CHECKOUT, with_paths
-from tests.client.fake_server import FakeServer, model, refuse, silent
+from tests.client.fake_server import FakeServer, answer, model, refuse, silent
 
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -36,6 +37,14 @@ def test_predict_prints_outputs_and_receipt(server: FakeServer, run: Run, tmp_pa
         " [ 8. 10. 12. 14.]]",
         "double version 1: float32[2, 4] in 0.30 ms (queue 0.10, run 0.20; batch of 2 rows)",
     ]
+
+
+@pytest.mark.parametrize(("closed_by", "said"), [("cache", "the answer was kept"), ("idle", "no batch")])
+def test_an_answer_without_a_batch_is_told_as_such(server: FakeServer, run: Run, closed_by: str, said: str) -> None:
+    receipt = Receipt(model="double", version=1, batches=0, closed_by=closed_by)
+    server.replies = [lambda request: [replace(answer(request), receipt=receipt)]]
+    ran = run("predict", "double", stdin=json.dumps(ROWS.tolist()))
+    assert ran.stdout.splitlines()[-1] == (f"double version 1: float32[2, 4] in 0.00 ms (queue 0.00, run 0.00; {said})")
 
 
 def npy(array: np.ndarray) -> bytes:

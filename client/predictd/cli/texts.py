@@ -14,6 +14,7 @@ import numpy as np
 
 from predictd.cli.model_texts import models_text
 from predictd.prediction import Prediction, describe
+from predictd_proto.messages import Receipt
 from predictd_proto.quantities import bytes_text, count_text, seconds_text
 from predictd_proto.status import ServerStatus
 
@@ -25,15 +26,20 @@ def prediction_text(answer: Prediction, *, shows_outputs: bool) -> str:
     """Return a prediction as text."""
     lines = list(_output_lines(answer.outputs, "")) if shows_outputs else []
     receipt = answer.receipt
-    batch = f"batch of {receipt.batch_rows} rows" + (f" + {receipt.padding_rows}" if receipt.padding_rows else "")
     lines.append(
         click.style(
             f"{receipt.model} version {receipt.version}: {describe(answer.outputs)} in {receipt.server_ms:.2f} ms "
-            f"(queue {receipt.queue_ms:.2f}, run {receipt.execute_ms:.2f}; {batch})",
+            f"(queue {receipt.queue_ms:.2f}, run {receipt.execute_ms:.2f}; {_batch_text(receipt)})",
             dim=True,
         )
     )
     return "\n".join(lines)
+
+
+def _batch_text(receipt: Receipt) -> str:
+    if not receipt.batches:
+        return "the answer was kept" if receipt.closed_by == "cache" else "no batch"
+    return f"batch of {receipt.batch_rows} rows" + (f" + {receipt.padding_rows}" if receipt.padding_rows else "")
 
 
 def status_text(status: ServerStatus, width: int) -> str:

@@ -46,6 +46,6 @@ def misplaced(message: Message) -> RemoteProtocolError:
     """Return what a message is answered that has no business on the data socket."""
     text = (
         f"a {type(message).__name__} does not belong on the data socket; "
-        "status and metadata are asked for on the control socket"
+        "status, metadata and orders are for the control socket"
     )
     return RemoteProtocolError(text)

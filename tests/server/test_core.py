@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from predictd_proto.errors import ServerDrainingError
 from predictd_proto.limits import Limits
-from predictd_proto.messages import CancelRequest, Hello, StatusRequest, Welcome
+from predictd_proto.messages import CancelRequest, Hello, LoadRequest, Message, ReloadRequest, StatusRequest, Welcome
 from predictd_proto.tensors import Tensor
 from tests.server.fake_model import POISON, CoreBench, doubling_spec, rows, served
 
@@ -339,7 +339,9 @@ def test_hello_is_welcomed_and_a_stranger_version_is_told_who_is_older() -> None
     assert "server is older" in error.message
 
 
-def test_control_messages_on_the_data_socket_are_sent_elsewhere() -> None:
+@pytest.mark.parametrize("message", [StatusRequest(id=5), LoadRequest(id=5, model="m"), ReloadRequest(id=5)])
+def test_control_messages_on_the_data_socket_are_sent_elsewhere(message: Message) -> None:
     bench = CoreBench()
-    bench.send_message(StatusRequest(id=5))
-    assert "control socket" in bench.error(5).message
+    bench.send_message(message)
+    assert f"a {type(message).__name__} does not belong on the data socket" in bench.error(5).message
+    assert "orders are for the control socket" in bench.error(5).message

@@ -29,14 +29,20 @@ _NATIVE = {name: np.dtype(name) for name in DTYPE_BYTES if name != "bfloat16"}
 JOIN_BYTES = 1 << 16
 
 
+#: Larger inputs get memory of their own, which goes with their batch: what is reused stays for as long as the process.
+REUSED_BYTES = 64 << 20
+
+
 class Workspace:
-    """Reused, aligned memory for the inputs of one batch at a time."""
+    """Aligned memory for the inputs of one batch at a time, reused up to `REUSED_BYTES` for each."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, NDArray[np.uint8]] = {}
 
     def block(self, index: int, byte_count: int) -> NDArray[np.uint8]:
         """Return aligned memory for input `index`, valid until the next call for it."""
+        if byte_count > REUSED_BYTES:
+            return aligned_bytes(byte_count)
         held = self._blocks.get(index)
         if held is None or held.nbytes < byte_count:
             held = aligned_bytes(byte_count)

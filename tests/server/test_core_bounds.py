@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictd_proto.messages import CancelRequest
+from predictd_server.assembly import ALIGNMENT_BYTES, REUSED_BYTES, Workspace
 from predictd_server.execution import execute
 from predictd_server.served import MOST_COSTS
 from tests.server.fake_model import POISON, CoreBench, rows
@@ -191,3 +192,12 @@ def test_what_is_remembered_of_the_durations_of_runs_that_callers_choose_the_siz
     assert signature.expected_s(4999) == pytest.approx(4.999)
     signature.observe(4999, 0.001)
     assert len(signature.costs_s) == MOST_COSTS
+
+
+def test_memory_for_inputs_is_reused_but_not_kept_for_the_largest_that_ever_came() -> None:
+    workspace = Workspace()
+    assert np.shares_memory(workspace.block(0, 1000), workspace.block(0, 500))
+    large = workspace.block(0, REUSED_BYTES + 1)
+    assert (large.nbytes, large.ctypes.data % ALIGNMENT_BYTES) == (REUSED_BYTES + 1, 0)
+    assert not np.shares_memory(large, workspace.block(0, REUSED_BYTES + 1)), "it is kept"
+    assert workspace.block(0, 1000).nbytes == 1000

@@ -81,6 +81,35 @@ def test_a_watched_directory_from_nothing_to_the_second_version(
     assert "Traceback" not in daemon.log
 
 
+def test_what_comes_into_a_directory_takes_no_name_and_new_golden_samples_are_seen(
+    start_daemon: Callable[..., DaemonProcess], run_directory: Path, versions: Path
+) -> None:
+    directory = run_directory / "models"
+    directory.mkdir()
+    shutil.copy(versions / "1" / "model.keras", directory / "times.keras")
+    configuration = run_directory / "predictd.toml"
+    every, own = '[models."*"]\npath = "models"\nunsafe = "allow"', '[models.times]\nunsafe = "refuse"'
+    configuration.write_text(f"watch_s = 0.1\nsettle_s = 0.3\n{every}\n{own}\n")
+    daemon = start_daemon("--config", configuration)
+    with daemon.client() as client:
+        before = client.models("times")[0]
+        shutil.copytree(versions / "2", directory / "times" / "2")
+        wait_until(lambda: client.models("times")[0].model_notes, "the note on who wanted the name")
+        [model] = client.models("times")
+        assert f"is taken twice: by {directory / 'times.keras'} and by {directory / 'times'}; " in model.model_notes[0]
+        assert (model.version, model.digest) == (1, before.digest)
+
+        golden: dict[str, Any] = {"inputs/x": X, "outputs/y": X * 7}
+        np.savez(directory / "times.golden.npz", **golden)
+        wait_until(lambda: client.models("times")[0].error, "the refusal")
+        [model] = client.models("times")
+        assert model.is_ready
+        assert "times.golden.npz" in model.error
+        np.savez(directory / "times.golden.npz", **{**golden, "outputs/y": X})
+        wait_until(lambda: client.models("times")[0].gate.startswith("passed"), "the reload")
+        assert client.models("times")[0].error == ""
+
+
 def test_without_a_watch_a_server_with_nothing_to_serve_ends(
     start_daemon: Callable[..., DaemonProcess], run_directory: Path, versions: Path
 ) -> None:

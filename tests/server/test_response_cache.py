@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import tracemalloc
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from predictd_proto.errors import PredictionError, ServerDrainingError
 from predictd_proto.messages import CancelRequest
@@ -21,7 +18,7 @@ from predictd_server.batch import Batch, Run
 from predictd_server.execution import execute
 from predictd_server.models.settings import ModelSettings
 from predictd_server.pending import Pending
-from predictd_server.response_cache import ENTRY_BYTES, TENSOR_BYTES, Key, ResponseCache, key_of
+from predictd_server.response_cache import ENTRY_BYTES, TENSOR_BYTES, key_of
 from predictd_server.served import ServedSignature
 from tests.server.fake_model import POISON, CoreBench, DoublingRunner, doubling_spec, rows, served
 
@@ -357,117 +354,3 @@ def test_what_is_kept_is_bounded_and_the_least_recently_used_goes_first() -> Non
     bench.send(13, rows(2, 1))
     bench.run_all()
     assert (bench.receipt(12).closed_by, bench.receipt(13).closed_by) == ("cache", "idle")
-
-
-def key_of_values(signature: ServedSignature, number: int) -> Key:
-    inputs = len(signature.spec.inputs)
-    arrays = [np.full((1, 64), 100 * number + index, np.float32) for index in range(inputs)]
-    tensors = tuple(Tensor.from_array("x", array) for array in arrays)
-    return key_of(Pending(b"p", 1, signature, tensors, 1, 0, 0.0, 1.0))
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (16, 1), (1, 16), (16, 16)])
-def test_what_is_counted_for_answers_is_what_they_take_of_many_tensors_too(inputs: int, outputs: int) -> None:
-    spec = doubling_spec(*[(None, 64)] * inputs)
-    signature = served(spec, DoublingRunner()).signatures["serve"]
-    cache = ResponseCache(1 << 30)
-    made = [Tensor(f"y{index}", "uint8", (1, 4), b"1234") for index in range(outputs)]
-    tracemalloc.start()
-    try:
-        before_bytes, _ = tracemalloc.get_traced_memory()
-        for number in range(200):
-            cache.put(key_of_values(signature, number), made)
-        taken_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
-    finally:
-        tracemalloc.stop()
-    assert taken_bytes <= cache.bytes <= 5 * taken_bytes
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2000), st.booleans()), max_size=60), st.integers(0, 6000))
-def test_a_cache_holds_what_it_was_last_given_and_never_more_than_its_bound(
-    steps: list[tuple[int, int, bool]], limit_bytes: int
-) -> None:
-    cache, signature = ResponseCache(limit_bytes), put(CoreBench())
-    last: dict[int, bytes] = {}
-    for name, size, is_put in steps:
-        if is_put:
-            last[name] = bytes([size % 256]) * size
-            cache.put((signature, name), [Tensor("y", "uint8", (size,), memoryview(last[name]))])
-        else:
-            found = cache.get((signature, name))
-            if found is not None and ENTRY_BYTES + 2 * TENSOR_BYTES + len(last[name]) <= limit_bytes:
-                assert found[0].data == last[name]
-        assert 0 <= cache.bytes <= limit_bytes
-    cache.keep_only(lambda _: False)
-    assert (len(cache), cache.bytes) == (0, 0)
-
-
-def step(
-    bench: CoreBench,
-    what: str,
-    number: int,
-    peer: bytes,
-    count: int,
-    asked: dict[tuple[bytes, int], int],
-    gone: set[tuple[bytes, int]],
-) -> None:
-    """Do what needs no run; note who asked what and who no longer waits."""
-    if what == "ask":
-        array = rows(1 + 2 * number, POISON if number == 3 else 1000.0 * number)
-        bench.send(count, array, peer=peer, timeout_ms=(20.0, 1000.0)[count % 2])
-        asked[peer, count] = number
-    elif what == "cancel":
-        bench.send_message(CancelRequest(id=number), peer=peer)
-        gone.add((peer, number))
-    elif what == "vanish":
-        name = b"p%d" % number
-        bench.core.forget(name)
-        gone |= {key for key in asked if key[0] == name}
-    elif what == "later":
-        bench.now += 0.015
-    elif what == "sweep":
-        bench.core.sweep(bench.now)
-
-
-@settings(deadline=None, max_examples=100)
-@given(
-    steps=st.lists(
-        st.one_of(
-            st.tuples(st.just("ask"), st.integers(0, 3), st.integers(0, 2)),
-            st.tuples(st.just("cancel"), st.integers(0, 40), st.integers(0, 2)),
-            st.tuples(st.sampled_from(["begin", "end", "vanish", "later", "sweep"]), st.integers(0, 2), st.just(0)),
-        ),
-        max_size=60,
-    ),
-    cache_bytes=st.sampled_from([1, 3000, 1 << 20]),
-)
-def test_in_any_order_each_caller_gets_its_own_answer_once_and_the_books_balance(
-    steps: list[tuple[str, int, int]], cache_bytes: int
-) -> None:
-    bench = bench_of(cache_bytes=cache_bytes, max_batch_size=4)
-    asked: dict[tuple[bytes, int], int] = {}
-    gone: set[tuple[bytes, int]] = set()
-    running: Batch | None = None
-    for count, (what, number, peer) in enumerate(steps):
-        if what == "begin" and running is None:
-            running = bench.core.next_batch(bench.now)
-        elif what == "end" and running is not None:
-            end(bench, running)
-            running = None
-        else:
-            step(bench, what, number, b"p%d" % peer, count, asked, gone)
-        bench.collect()
-    if running is not None:
-        end(bench, running)
-    bench.run_all()
-    for (name, count), number in asked.items():
-        message: Any = bench.answers.get((name, count))
-        if message is None:
-            assert (name, count) in gone
-        elif hasattr(message, "tensors"):
-            np.testing.assert_array_equal(message.tensors[0].array(), rows(1 + 2 * number, 1000.0 * number) * 2)
-        else:
-            assert message.code in ("expired_in_queue", "prediction_failed")
-    assert_books_balance(bench)
-    assert isinstance(bench.runner, DoublingRunner)

@@ -131,13 +131,14 @@ class Story:
         assert (core.open_requests, core.waiting_requests, core.shared.flights) == (0, 0, 0)
         for model in held.models.values():
             assert (model.rows, model.counted_rows, model.waiting_lanes) == (0, 0, 0)
-        versions = [served for name in NAMES for served in core._registry.versions(name)]
-        there = {id(signature) for served in versions for signature in served.signatures.values()}
+        versions = [version for name in NAMES for version in core._registry.versions(name)]
+        signatures = [signature for version in versions for signature in version.signatures.values()]
+        assert not any(signature.is_needed for signature in signatures)
         kept = [lane.signature for lane in core._lanes._lanes.values()]
         for cache in core.shared.caches.values():
             assert 0 <= cache.bytes <= cache.limit_bytes
             kept += [key[0] for key in cache._answers]  # type: ignore[misc]
-        assert {id(signature) for signature in kept} <= there, "a version that is gone was kept in memory"
+        assert {id(signature) for signature in kept} <= set(map(id, signatures)), "a version that is gone was kept in memory"
 
 
 @settings(deadline=None, max_examples=150)

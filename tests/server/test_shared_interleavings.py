@@ -138,7 +138,7 @@ class Story:
         for cache in core.shared.caches.values():
             assert 0 <= cache.bytes <= cache.limit_bytes
             kept += [key[0] for key in cache._answers]  # type: ignore[misc]
-        assert {id(signature) for signature in kept} <= set(map(id, signatures)), "a version that is gone was kept in memory"
+        assert {id(signature) for signature in kept} <= set(map(id, signatures)), "kept a version that is gone"
 
 
 @settings(deadline=None, max_examples=150)

@@ -104,7 +104,10 @@ def test_a_directory_of_models_stays_one_whatever_comes_into_it(tmp_path: Path) 
     there.hold(there.look())
     saved_model(tmp_path / "models" / "2026")
     saved_model(tmp_path / "models", exist_ok=True)
+    keras_file(tmp_path / "models" / "3" / "m.keras")
     found = there.look()
+    assert len(there.refused) == 1
+    assert there.refused[0].startswith(f"{tmp_path / 'models' / '3'}: is called as a version, and ")
     assert found["m"].settings.path == tmp_path / "models" / "m.keras"
     assert "models" not in found
 

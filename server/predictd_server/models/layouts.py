@@ -82,7 +82,7 @@ def _look_or_raise(entry: ModelSettings, *, is_directory: bool) -> There:
         text = f"{path}: no such file or directory; {EXPECTED}"
         raise ConfigError(text) from None
     if is_directory and path.is_dir():
-        return _directory(entry, _children(path))
+        return _still_directory(entry, _children(path))
     kind = look_at(path)
     if kind is not None:
         return There(entry, [_bare(replace(entry, name=entry.name or default_name(path)))])
@@ -124,6 +124,19 @@ def _directory(entry: ModelSettings, children: list[Path]) -> There:
         else:
             if model is not None:
                 there.models.append(model)
+    return there
+
+
+def _still_directory(entry: ModelSettings, children: list[Path]) -> There:
+    """Return what is in a directory of models, into which versions may have come by mistake."""
+    there = _directory(entry, children)
+    models = {model.settings.path for model in there.models}
+    there.refused += [
+        f"{child}: is called as a version, and {entry.path} is served as a directory of models; put it into its model's "
+        "directory, or start the server anew to serve this one as a model's"
+        for child in children
+        if is_number_like(child.name) and child.is_dir() and child not in models
+    ]
     return there
 
 

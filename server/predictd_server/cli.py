@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -18,6 +18,7 @@ from predictd_proto.errors import ConfigError, PredictdError
 from predictd_server.setting import Setting
 from predictd_server.settings import SETTINGS, Settings
 from predictd_server.settings_sources import CONFIG_VARIABLE, load_settings
+from predictd_server.stop_signals import StopSignals
 
 #: A setting or an argument is wrong. (EX_CONFIG of sysexits.h.)
 CONFIG_EXIT_CODE = 78
@@ -63,11 +64,13 @@ def serve(models: tuple[str, ...], config: str | None, **flags: str | None) -> N
     PATH is a .keras, .h5 or frozen .pb file, a SavedModel's directory, a directory with a directory 1, 2, ... for each
     version of a model, or a directory of any of these; NAME is the file's stem or the directory's name unless given.
     """
+    stop = StopSignals()
+    stop.catch()
     try:
         given = {name: _parsed(name, text) for name, text in flags.items() if text is not None}
         settings = load_settings(flags=given, models=models, environ=os.environ, config=config)
         let_modules_be_found(settings, config or os.environ.get(CONFIG_VARIABLE))
-        sys.exit(_serve(settings))
+        sys.exit(_serve(settings, stop))
     except PredictdError as error:
         click.echo(f"predictd: {error.message}", err=True)
         sys.exit(CONFIG_EXIT_CODE)
@@ -84,17 +87,30 @@ def _parsed(name: str, text: str) -> Any:
     return setting.parse(text, f"flag {setting.flag}")
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, stop: StopSignals) -> int:
     # Imported here: `predictd serve --help` and a mistyped flag need neither zmq nor the models' files.
     from predictd_server.daemon import Daemon
     from predictd_server.models.repository import Repository
 
     logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s predictd: %(message)s", stream=sys.stderr
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s predictd: %(message)s", stream=_log_stream()
     )
     if not settings.models:
         text = "no model given; expected predictd serve [NAME=]PATH..., PREDICTD_MODELS or a [models] table"
         raise ConfigError(text)
     repository = Repository(settings.models)
     repository.check(is_watched=settings.watch_s > 0)
-    return Daemon(settings, repository).run()
+    daemon = Daemon(settings, repository, stop)
+    code = daemon.run()
+    if daemon.is_at_work:
+        logging.shutdown()
+        os._exit(code)
+    return code
+
+
+def _log_stream() -> TextIO:
+    """Return standard error by a descriptor of its own: the usual one is held back while TensorFlow is imported."""
+    try:
+        return os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return sys.stderr

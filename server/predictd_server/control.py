@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from time import monotonic
 
 import zmq
 
@@ -34,6 +35,10 @@ _log = logging.getLogger(__name__)
 
 TURN_MS = 500
 
+#: The socket stays open for this long after the answer to an order: a client's libzmq throws away what its caller has
+#: not read yet when it sees the connection end.
+GRACE_S = 0.5
+
 #: Control messages are small; a larger one is no control message.
 CONTROL_LIMITS = Limits(max_request_bytes=1 << 20, max_header_bytes=1 << 20, max_tensors=1)
 
@@ -50,6 +55,7 @@ class Control:
         self._endpoint = endpoint
         self._socket = router_socket(context, CONTROL_LIMITS)
         self._is_stopping = False
+        self._open_until_s = 0.0
         self._thread: threading.Thread | None = None
 
     def bind(self) -> None:
@@ -71,7 +77,7 @@ class Control:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End the thread and close the socket."""
+        """End the thread and close the socket, once all answers to orders are read or had time to be."""
         self._is_stopping = True
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -86,14 +92,18 @@ class Control:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(desk, zmq.POLLIN)
         try:
-            while not self._is_stopping:
+            while not self._is_over(desk):
                 ready = dict(poller.poll(TURN_MS))
                 if self._socket in ready:
                     self._turn(report, desk)
                 self._answer_orders(desk)
-            self._answer_orders(desk)
         finally:
             self._socket.close()
+
+    def _is_over(self, desk: OrderDesk) -> bool:
+        if self._is_stopping:
+            self._answer_orders(desk)
+        return self._is_stopping and monotonic() >= self._open_until_s
 
     def _turn(self, report: StatusReport, desk: OrderDesk) -> None:
         peer = self._socket.recv()
@@ -110,6 +120,7 @@ class Control:
     def _answer_orders(self, desk: OrderDesk) -> None:
         for peer, message in desk.take_answers():
             self._send(peer, encode(message))
+            self._open_until_s = monotonic() + GRACE_S
 
     def _send(self, peer: bytes, reply: list[Buffer]) -> None:
         try:

@@ -4,7 +4,8 @@ The composition root; the only place that knows all parts. Main thread: signals,
 
 Start: lock the endpoint, bind both sockets (an early client is told "starting" instead of nothing), start control,
 pump and engine, then load models. Stop: refuse new work, finish what was admitted, answer the rest with a retryable
-error, end the pump, then control (so that `status` says "draining" until the end), then give the endpoint back.
+error, end the pump, then control (so that `status` says "draining" until the end), then give the endpoint back. A load
+that goes on then, and the start of TensorFlow, nobody can break off: the process ends without it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
-import threading
 from importlib.metadata import version
 from time import monotonic
-from types import FrameType
 
 from predictd_proto.endpoints import Endpoint, default_endpoint
 from predictd_proto.errors import ConfigError
@@ -29,18 +27,22 @@ from predictd_server.engine import Engine
 from predictd_server.frontend import Frontend
 from predictd_server.greeting import Greeting
 from predictd_server.lanes import Lanes
-from predictd_server.models.loader_thread import LoaderThread
+from predictd_server.models.models_thread import ModelsThread
 from predictd_server.models.registry import Registry
 from predictd_server.models.repository import Repository
 from predictd_server.settings import Settings
 from predictd_server.sockets import new_context
 from predictd_server.status_report import StatusReport
+from predictd_server.stop_signals import StopSignals
 from predictd_server.watchdog import Watchdog
 
 _log = logging.getLogger("predictd")
 
 TICK_S = 0.5
 JOIN_S = 5.0
+
+#: The models thread ends at once unless a load goes on, for which nobody waits.
+MODELS_JOIN_S = 0.2
 
 #: Nothing could be served. (EX_DATAERR of sysexits.h.)
 NO_MODEL_EXIT_CODE = 65
@@ -54,17 +56,18 @@ class Daemon:
     Args:
         settings: All settings.
         repository: The models to serve.
+        stop: Tells when to stop.
 
     Raises:
         ConfigError: The endpoint is open to other machines.
     """
 
-    def __init__(self, settings: Settings, repository: Repository) -> None:
+    def __init__(self, settings: Settings, repository: Repository, stop: StopSignals) -> None:
         self._settings = settings
         self._endpoint = Endpoint.parse(settings.endpoint) if settings.endpoint else default_endpoint()
         check_loopback(self._endpoint)
         self._started_s = monotonic()
-        self._stop = threading.Event()
+        self._stop = stop
         self._lock = EndpointLock(self._endpoint)
         self._context = new_context()
         counters = Counters()
@@ -96,7 +99,7 @@ class Daemon:
         )
         self._control = Control(self._context, endpoint=self._endpoint.control)
         self._engine = Engine(counters, wake=self._frontend.wake)
-        self._loader = LoaderThread(
+        self._models = ModelsThread(
             settings,
             registry,
             repository,
@@ -111,7 +114,7 @@ class Daemon:
             core=self._core,
             engine=self._engine,
             frontend=self._frontend,
-            runtime=self._loader.runtime,
+            runtime=self._models.runtime,
             started_s=self._started_s,
         )
 
@@ -123,35 +126,27 @@ class Daemon:
         """
         self._lock.acquire()
         try:
+            self._stop.before_exit = self._lock.release
             self._bind()
-            self._watch_signals()
-            self._control.start(self._report, self._loader.desk)
+            self._control.start(self._report, self._models.desk)
             self._engine.start()
             self._frontend.start(self._core, self._engine)
-            self._loader.start()
+            self._models.start()
             self._watch()
             self._shut_down()
         finally:
             self._lock.release()
         return self._exit_code
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a load or a run goes on though the daemon has stopped: libraries may crash if they are torn down."""
+        return self._models.is_alive or self._engine.is_busy or self._frontend.is_alive
+
     def _bind(self) -> None:
         self._frontend.bind()
         self._control.bind()
         _log.info("listening on %s (pid %d), loading models", self._endpoint, os.getpid())
-
-    def _watch_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self._stop.is_set():
-            # Told twice: whoever asks does not want to wait for the drain.
-            self._lock.release()
-            os._exit(128 + number)
-        _log.info("%s: draining; send it again to stop at once", signal.Signals(number).name)
-        self._stop.set()
 
     def _watch(self) -> None:
         watchdog = Watchdog(
@@ -163,6 +158,8 @@ class Daemon:
         while not self._stop.wait(TICK_S):
             watchdog.look()
         watchdog.disarm()
+        if self._stop.received is not None:
+            _log.info("%s: draining; send it again to stop at once", self._stop.received.name)
 
     def _started(self) -> None:
         """Called on the loader's thread when what was there at the start has been loaded or has failed."""
@@ -174,16 +171,17 @@ class Daemon:
         else:
             _log.error("no model could be loaded; nothing to serve")
             self._exit_code = NO_MODEL_EXIT_CODE
-            self._stop.set()
+            self._stop.stop()
 
     def _shut_down(self) -> None:
         self._report.is_draining = True
-        self._loader.stop()
+        self._models.stop()
         self._frontend.drain(monotonic() + self._settings.drain_timeout_s)
         if not self._frontend.join(self._settings.drain_timeout_s + JOIN_S):
             _log.error("the current run did not end within the drain's time; leaving it")
         self._engine.stop()
         self._control.stop(JOIN_S)
+        self._models.join(MODELS_JOIN_S)
         if not self._frontend.is_alive and not self._control.is_alive:
             self._context.term()
         _log.info("stopped: %d requests answered", self._core.counters.requests_ok_total)

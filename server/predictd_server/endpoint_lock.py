@@ -60,8 +60,9 @@ class EndpointLock:
             with contextlib.suppress(OSError):
                 os.unlink(name)
         # The lock file stays: removing it would let a third server lock a new file while a second holds the old one.
-        os.close(self._file)
-        self._file = None
+        # In this order: a second signal may call this while it runs.
+        file, self._file = self._file, None
+        os.close(file)
 
     def _lock(self, path: Path) -> None:
         assert self._file is not None

@@ -162,3 +162,16 @@ class LoaderBench:
 
     def _reclaim(self) -> None:
         self.reclaimed += 1
+
+
+def done(answer: object) -> tuple[str, ...]:
+    """Return what an order did, by its answer."""
+    assert isinstance(answer, OrderResponse), answer
+    return answer.done
+
+
+def refused(answer: object, code: str) -> str:
+    """Return why an order was refused, by its answer."""
+    assert isinstance(answer, ErrorResponse), answer
+    assert answer.code == code, answer
+    return answer.message

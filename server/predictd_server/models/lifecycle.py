@@ -14,6 +14,9 @@ from predictd_server.models.files import ModelFile
 from predictd_server.models.found import Found
 from predictd_server.models.policy import wanted
 
+#: What becomes of a version that is served when its files can't be.
+KEPT = "what was loaded before is still served"
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -10,31 +10,34 @@ import logging
 
 from predictd_proto.errors import (
     InternalServerError,
-    InvalidRequestError,
     ModelLoadError,
     PredictdError,
-    VersionNotFoundError,
 )
 from predictd_proto.facts import safe_text
 from predictd_proto.limits import MAX_MESSAGE_TEXT
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest, UnloadRequest
 from predictd_server.models.departures import Departures
-from predictd_server.models.fields import KEY_PATTERNS
 from predictd_server.models.files import ModelFile
 from predictd_server.models.lifecycle import (
-    Standing,
     due_loads,
     due_unloads,
     labels_of,
-    newest_wanted,
     waiting_for_room,
     wanted_problems,
+)
+from predictd_server.models.order_rules import (
+    broken,
+    check_label,
+    file_to_load,
+    no_such_version,
+    nothing_to_load,
+    told,
 )
 from predictd_server.models.orders import Order, OrderDesk
 from predictd_server.models.registry import LOADING, Registry
 from predictd_server.models.repository import Repository
-from predictd_server.models.stock import KEPT, Stock
+from predictd_server.models.stock import Stock
 from predictd_server.models.watch import Watch, gone
 
 _log = logging.getLogger("predictd")
@@ -203,7 +206,7 @@ class Loader:
         name = request.model
         self._look_anew(name, now_s)
         standing = self._stock.standing(name)
-        file = _file_to_load(standing, request.version)
+        file = file_to_load(standing, request.version)
         if standing.ready.get(file.version) == standing.found.fingerprints.get(file.version):
             done = [f"model {name} version {file.version}: was ready before"]
         else:
@@ -215,14 +218,14 @@ class Loader:
             return done + self._let_surplus_go(name)
         self._stock.order(name, will.with_newest(file.version))
         more, errors = self._follow(name)
-        return _told(done + more, errors)
+        return told(done + more, errors)
 
     def _unload(self, order: Order, request: UnloadRequest) -> None:
         name, version = request.model, request.version
         standing = self._stock.standing(name)
         there = {*standing.found.versions, *standing.found.problems, *standing.ready}
         if version is not None and version not in there:
-            raise _no_such_version(name, version, sorted(there))
+            raise no_such_version(name, version, sorted(there))
         self._stock.order(name, standing.will.with_unloaded(version))
         leaving = [number for number in sorted(standing.ready) if version in {None, number}]
         done: list[str] = [] if leaving else [f"model {name}: nothing of that was loaded"]
@@ -248,21 +251,9 @@ class Loader:
     def _label(self, request: LabelRequest) -> list[str]:
         name, label, version = request.model, request.label, request.version
         standing = self._stock.standing(name)
+        shown = None if version is None else self._registry.get(name, version)
+        check_label(standing, label, version, is_coming=shown is not None and shown.metadata.state == LOADING)
         labels = labels_of(standing)
-        if version is None:
-            if label not in labels:
-                have = ", ".join(f"{key!r} (version {number})" for key, number in sorted(labels.items())) or "none"
-                text = f"model {name!r} has no label {label!r}; it has {have}"
-                raise VersionNotFoundError(text)
-        elif version not in standing.ready:
-            ready = ", ".join(map(str, sorted(standing.ready))) or "none"
-            why = f"is not loaded; loaded: {ready}. Load it first: `predictd load {name} {version}`"
-            shown = self._registry.get(name, version)
-            if shown is not None and shown.metadata.state == LOADING:
-                why = "is being loaded; set it when that is done"
-            text = f"model {name!r}: the label {label!r} can't point at version {version}, which {why}"
-            raise VersionNotFoundError(text)
-        _check_label(label)
         self._stock.order(name, standing.will.with_label(label, version))
         was = f", no longer at {labels[label]}" if label in labels and labels[label] != version else ""
         points = "is gone" if version is None else f"points at version {version}{was}"
@@ -284,16 +275,16 @@ class Loader:
             more, failed = self._reload_one(name)
             done += more or ([] if failed else [f"model {name}: is served as it is wanted"])
             errors += failed
-        return _told(done, errors)
+        return told(done, errors)
 
     def _reload_one(self, name: str) -> tuple[list[str], list[ModelLoadError]]:
         self._stock.order(name, self._stock.standing(name).will.forgotten())
         done, errors = self._follow(name, retries=True)
         standing = self._stock.standing(name)
         problems = wanted_problems(standing)
-        errors += [_broken(standing, version) for version in problems]
+        errors += [broken(standing, version) for version in problems]
         if not problems and not standing.found.versions:
-            errors.append(_nothing_to_load(standing))
+            errors.append(nothing_to_load(standing))
         return done, errors
 
     def _answer(self, order: Order, done: list[str]) -> None:
@@ -307,54 +298,3 @@ class Loader:
 
 def _nobody(text: str) -> None:
     del text
-
-
-def _check_label(label: str) -> None:
-    pattern, rule = KEY_PATTERNS["labels"]
-    if not pattern.fullmatch(label):
-        text = f"{label!r} can't be a label; expected {rule}"
-        raise InvalidRequestError(text)
-
-
-def _file_to_load(standing: Standing, version: int | None) -> ModelFile:
-    """Return the file of the version that an order means, or of the newest that is wanted."""
-    found = standing.found
-    if version is None:
-        version = newest_wanted(standing)
-    if version is None or not (found.versions or found.problems):
-        raise _nothing_to_load(standing)
-    if version in found.problems:
-        raise _broken(standing, version)
-    if version not in found.versions:
-        raise _no_such_version(found.settings.name, version, sorted(found.versions))
-    return found.versions[version]
-
-
-def _nothing_to_load(standing: Standing) -> ModelLoadError:
-    found = standing.found
-    why = "; ".join([*found.problems.values(), *found.notes]) or "its configuration wants none of those that are there"
-    kept = f"; {KEPT}" if standing.ready else ""
-    return ModelLoadError(f"model {found.settings.name!r} has no version that could be loaded: {why}{kept}")
-
-
-def _broken(standing: Standing, version: int) -> ModelLoadError:
-    kept = f"; {KEPT}" if version in standing.ready else ""
-    return ModelLoadError(f"{standing.found.problems[version]}{kept}")
-
-
-def _told(done: list[str], errors: list[ModelLoadError]) -> list[str]:
-    """Return what was done.
-
-    Raises:
-        ModelLoadError: Something failed; the text holds both.
-    """
-    if errors:
-        also = f" (done: {'; '.join(done)})" if done else ""
-        text = "; ".join(error.message for error in errors) + also
-        raise ModelLoadError(text)
-    return done
-
-
-def _no_such_version(name: str, version: int, there: list[int]) -> VersionNotFoundError:
-    have = ", ".join(map(str, there)) or "none"
-    return VersionNotFoundError(f"model {name!r} has no version {version} to load or unload; there are: {have}")

@@ -1,129 +1,63 @@
-"""The loader thread: the start's loads, then orders and looks, one after the other, for as long as the daemon lives.
+"""The loader thread: reads, traces and warms versions, one after the other, while the models thread goes on.
 
-Owns the thread, and when it turns to what. What each order and look means is `loader.py`'s.
+Owns the thread, and how far it steps back for those who are served. It decides and publishes nothing. Libraries keep
+state for the thread that loads, so it is always the same one.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Mapping
-from time import monotonic
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
 
-from predictd_proto.errors import InternalServerError
-from predictd_server.models.departures import Departures
 from predictd_server.models.files import ModelFile
-from predictd_server.models.loader import Loader
 from predictd_server.models.low_priority import step_back, yielding
-from predictd_server.models.orders import Order, OrderDesk
-from predictd_server.models.reclaim import reclaim_memory
-from predictd_server.models.registry import Registry, ServedModel
-from predictd_server.models.repository import Repository
+from predictd_server.models.registry import ServedModel
 from predictd_server.models.settings import ModelSettings
-from predictd_server.models.stock import Stock
-from predictd_server.models.version_loading import VersionLoading
-from predictd_server.models.watch import Watch
-from predictd_server.settings import Settings
 
-_log = logging.getLogger("predictd")
-
-#: After a fault of ours, so that one that stays doesn't keep a processor busy.
-FAULT_PAUSE_S = 1.0
+_Job = tuple[ModelFile, ModelSettings, "Future[ServedModel]"]
 
 
 class LoaderThread:
     """The thread that loads.
 
     Args:
-        settings: The server's.
-        registry: Where models are published.
-        repository: What there is.
-        seen_generation: The core's; see `Departures`.
-        on_started: Called on this thread when everything that was there at the start has been loaded or has failed.
-
-    Attributes:
-        desk: Where clients' orders are taken in.
-
-    Raises:
-        ConfigError: The backend isn't installed.
+        load: Loads a version; may raise anything.
+        on_done: Called on this thread when a load has ended.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: Registry,
-        repository: Repository,
-        *,
-        seen_generation: Callable[[], int],
-        on_started: Callable[[], None],
-    ) -> None:
-        self.desk = OrderDesk()
-        self._registry = registry
-        self._on_started = on_started
-        self._loading = VersionLoading(settings)
-        self._is_stopping = False
+    def __init__(self, load: Callable[[ModelFile, ModelSettings], ServedModel], on_done: Callable[[], None]) -> None:
+        self._load = load
+        self._on_done = on_done
         self._has_stepped_back = False
-        departures = Departures(seen_generation, reclaim_memory)
-        self._loader = Loader(
-            registry=registry,
-            repository=repository,
-            watch=Watch(repository, interval_s=settings.watch_s, settle_s=settings.settle_s),
-            stock=Stock(registry, self._load, departures, reclaim_memory),
-            departures=departures,
-            desk=self.desk,
-        )
-        registry.is_starting = True
-        # Before the sockets are open: whoever asks for a model is told that it is loading, not that there is none.
-        self._first = self._loader.begin(monotonic())
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="predictd-loader", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. It ends with the process: nobody can break off a load."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Load no further version and take no more orders; the load that goes on is not waited for."""
-        self._is_stopping = True
-        self.desk.close()
-
-    def runtime(self) -> Mapping[str, Any]:
-        """Return the model runtime's effective settings; empty until it has started."""
-        return self._loading.runtime()
+    def begin(self, file: ModelFile, settings: ModelSettings) -> Future[ServedModel]:
+        """Let a version be loaded; return what will be the loaded one, or what the load raised."""
+        future = Future[ServedModel]()
+        self._jobs.put((file, settings, future))
+        return future
 
     def _run(self) -> None:
-        for file in self._first:
-            if self._is_stopping:
-                return
-            self._loader.bring(file)
-        self._first = []
-        self._registry.is_starting = False
-        if not self._is_stopping:
-            self._on_started()
-        while not self._is_stopping:
-            order = self.desk.next(self._tend())
-            if order is not None:
-                self._carry_out(order)
+        while True:
+            # No name is bound to a job here: what was loaded would stay in memory until the next one comes.
+            self._work_on(*self._jobs.get())
+            self._on_done()
 
-    def _load(self, file: ModelFile, settings: ModelSettings) -> ServedModel:
-        with yielding():
-            served = self._loading.load(file, settings)
-        if not self._has_stepped_back:
-            self._has_stepped_back = True
-            step_back()
-        return served
-
-    def _tend(self) -> float | None:
+    def _work_on(self, file: ModelFile, settings: ModelSettings, future: Future[ServedModel]) -> None:
         try:
-            return self._loader.tend(monotonic())
-        except Exception:  # a bug of ours must not end the thread
-            _log.exception("internal error while looking after the models")
-            return FAULT_PAUSE_S
-
-    def _carry_out(self, order: Order) -> None:
-        try:
-            self._loader.carry_out(order, monotonic())
-        except Exception:  # likewise
-            _log.exception("internal error while carrying out %s", order.request)
-            text = "a fault in the server while carrying out the order; its log has the details"
-            self.desk.fail(order, InternalServerError(text))
+            with yielding():
+                served = self._load(file, settings)
+            if not self._has_stepped_back:
+                self._has_stepped_back = True
+                step_back()
+        except BaseException as error:  # the caller's to judge: code of a model may raise anything
+            future.set_exception(error)
+        else:
+            future.set_result(served)

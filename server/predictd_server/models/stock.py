@@ -18,7 +18,7 @@ from predictd_server.models.contents import Fingerprint, fingerprint
 from predictd_server.models.departures import Departures
 from predictd_server.models.files import ModelFile
 from predictd_server.models.found import Found
-from predictd_server.models.lifecycle import Failure, Standing, Will, labels_of, wanted_versions
+from predictd_server.models.lifecycle import KEPT, Failure, Standing, Will, labels_of, wanted_versions
 from predictd_server.models.registry import AVAILABLE, FAILED, LOADING, UNLOADING, Registry, ServedModel
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.version_loading import MOST_TEXT, unloaded
@@ -27,9 +27,6 @@ _log = logging.getLogger("predictd")
 
 #: A directory may be full of names that are no versions.
 MOST_NOTES = 16
-
-#: What becomes of a version that is served when its files can't be.
-KEPT = "what was loaded before is still served"
 
 Load = Callable[[ModelFile, ModelSettings], ServedModel]
 

@@ -1,7 +1,7 @@
 """What a version consists of: its files, how many bytes they are, and what tells one state of them from the next.
 
 Owns the walk over a model's file or directory, links followed. It reads names, sizes and times, and for a digest every
-byte. Main thread at the start, the loader thread from then on.
+byte. Main thread at the start, the models thread from then on, the digest the loader thread.
 """
 
 from __future__ import annotations

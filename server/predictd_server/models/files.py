@@ -1,7 +1,7 @@
 """Model files: what one file or directory is, and whether it is whole, as far as that is cheap.
 
 Owns names, endings and the look at a file's first bytes. It imports no TensorFlow and loads nothing. Main thread at the
-start, the loader thread from then on.
+start, the models thread from then on.
 """
 
 from __future__ import annotations

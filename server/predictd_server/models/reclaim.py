@@ -1,6 +1,6 @@
 """Memory after a load: what Python and the C library hold without need goes back to the system.
 
-Owns that one call. Loader thread, after a load; it takes some milliseconds.
+Owns that one call. Loader thread after a load, models thread after an unload; it takes some milliseconds.
 """
 
 from __future__ import annotations

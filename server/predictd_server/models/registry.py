@@ -1,6 +1,6 @@
 """The registry: which models and versions there are, in what state, and by which labels they go.
 
-Owns the map from a request's model, version and signature to what serves it. Written by the loader thread, read by the
+Owns the map from a request's model, version and signature to what serves it. Written by the models thread, read by the
 pump and the control thread: every change replaces a model's whole record, so readers need no lock and never see half of
 one.
 """

@@ -2,7 +2,7 @@
 
 Owns the sum over all entries, who of several has a name, and which of it no daemon should start with. It keeps nothing
 but what the last look refused and which paths the names stand for, and never raises for what it finds. Main thread at
-the start, the loader thread from then on.
+the start, the models thread from then on.
 """
 
 from __future__ import annotations

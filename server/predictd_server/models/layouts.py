@@ -2,7 +2,7 @@
 
 `NAME/VERSION/` is TensorFlow Serving's layout: directories called 1, 2, ... with a SavedModel each; here one .keras,
 .h5 or .pb file does as well. Owns the reading of names, sizes and first bytes; it loads nothing and keeps nothing. Main
-thread at the start, the loader thread from then on.
+thread at the start, the models thread from then on.
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def _still_directory(entry: ModelSettings, children: list[Path]) -> There:
     there = _directory(entry, children)
     models = {model.settings.path for model in there.models}
     there.refused += [
-        f"{child}: is called as a version, and {entry.path} is served as a directory of models; put it into its model's "
-        "directory, or start the server anew to serve this one as a model's"
+        f"{child}: is called as a version, and {entry.path} is served as a directory of models; put it into the "
+        "directory of its model, or start the server anew to serve this one as a model's"
         for child in children
         if is_number_like(child.name) and child.is_dir() and child not in models
     ]

@@ -33,14 +33,16 @@ class OrderCalls:
 
         Args:
             model: The model's name.
-            version: Its version; None for the newest of those that the server's configuration wants. One that it does
-                not want stays until it is unloaded, or until `reload`.
+            version: Its version; None for the newest of those that the server's configuration wants, and then for what
+                else it wants: what labels and the default name comes back with a model that was unloaded. One that it
+                does not want stays until it is unloaded, or until `reload`.
             timeout_ms: What the call may take, in milliseconds. A load that has begun goes on without its caller.
 
         Raises:
             ModelNotFoundError, VersionNotFoundError: There is no such thing.
             ModelLoadError: It could not be loaded; the text says why.
             OverloadedError: Too many orders wait already.
+            ServerDrainingError: The server was told to stop, before the order or during it.
             ServerUnavailableError: Nobody answers at the endpoint.
             DeadlineExceededError: The time is up.
             ConfigError: An argument is of the wrong kind.
@@ -67,6 +69,9 @@ class OrderCalls:
         self, model: str, label: str, version: int | None, *, timeout_ms: float = ORDER_TIMEOUT_MS
     ) -> OrderResult:
         """Let a label ("stable", "canary") point at a version, or take it away, and return what was done.
+
+        It holds over what the server's configuration says of that label until the server ends, also while its version
+        or the whole model is unloaded. A load that goes on is not waited for.
 
         Args:
             model: The model's name.

@@ -20,7 +20,8 @@ class LoadRequest:
     Attributes:
         id: Chosen by the client, unique on its connection.
         model: The model's name.
-        version: Its version; None for the newest there is of those that the server's configuration wants.
+        version: Its version; None for the newest there is of those that the server's configuration wants, and then
+            the others of them.
         timeout_ms: What is left of the caller's time; None for as long as it takes.
     """
 

@@ -75,6 +75,7 @@ def test_a_watched_directory_from_nothing_to_the_second_version(
         assert (newest.version, newest.state) == (3, "failed")
         assert "does not fit: loading it takes about" in newest.error
         assert f"memory_limit_bytes = {1 << 36}" in newest.error
+        assert "it waits for room: 4.3 TB are missing" in newest.error
         assert client.predict("times", X).receipt.version == 2
         assert client.status().is_ready
     assert daemon.stop() == 0

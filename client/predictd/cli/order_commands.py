@@ -32,8 +32,8 @@ def load(model: str, version: int | None, endpoints: tuple[str, ...], timeout_ms
     """Serve a VERSION of MODEL: the newest that is wanted, or the one given.
 
     The server loads, warms and checks it beside what it serves, and then lets go of what is not wanted any more. A
-    version that failed is tried again; one whose files have changed is loaded anew. Fails with the reason if it
-    can't be loaded; then everything is served as before.
+    version that failed is tried again; one whose files have changed is loaded anew. Without VERSION, what labels and
+    the default name follows. Fails with the reason if it can't be loaded; then everything is served as before.
     """
     with client_for(endpoints, timeout_ms) as client:
         _print(client.load(model, version, timeout_ms=timeout_ms), as_json=as_json)

@@ -7,7 +7,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from predictd_proto.errors import (
@@ -104,19 +104,23 @@ class Registry:
 
     def put(self, served: ServedModel) -> None:
         """Add a version, or replace the one of that name and number."""
-        name, version = served.metadata.name, served.metadata.version
-        model = self._models.get(name, _UNKNOWN)
-        others = [other for other in model.versions if other.metadata.version != version]
-        versions = sorted((*others, served), key=lambda item: -item.metadata.version)
-        self._change(name, replace(model, versions=tuple(versions)))
+        self.update(served.metadata.name, [served])
         self.has_served = self.has_served or served.metadata.is_ready
 
     def remove(self, name: str, version: int) -> None:
         """Take a version out; a model goes with its last one."""
+        self.update(name, gone=[version])
+
+    def update(self, name: str, put: Sequence[ServedModel] = (), gone: Iterable[int] = ()) -> None:
+        """Add or replace versions of a model and take others out, in one step; a model goes with its last one."""
+        touched = {*gone, *(served.metadata.version for served in put)}
+        if not touched:
+            return
         model = self._models.get(name, _UNKNOWN)
-        left = tuple(served for served in model.versions if served.metadata.version != version)
-        if left:
-            self._change(name, replace(model, versions=left))
+        others = [other for other in model.versions if other.metadata.version not in touched]
+        versions = tuple(sorted((*others, *put), key=lambda served: -served.metadata.version))
+        if versions:
+            self._change(name, replace(model, versions=versions))
         elif self._models.pop(name, None) is not None:
             self.generation += 1
 

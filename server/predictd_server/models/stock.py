@@ -87,6 +87,8 @@ class Stock:
         model = self._models.get(name)
         if model is None:
             self._models[name] = _Model(found)
+        elif model.found == found:
+            return
         else:
             model.found = found
         self.show(name)
@@ -224,20 +226,18 @@ class Stock:
     # --- what is shown -----------------------------------------------------------------------------------------------
 
     def show(self, name: str) -> None:
-        """Bring what clients see of a model's versions in line with what is known of them."""
+        """Bring what clients see of a model's versions in line with what is known of them, in one step."""
         model = self._models[name]
-        for served in self._registry.versions(name):
-            metadata = served.metadata
-            if metadata.state == UNLOADING:
-                continue
-            if metadata.version in model.ready:
-                self._put(replace(served, metadata=replace(metadata, error=self._trouble(model, metadata.version))))
-            elif metadata.version not in _versions(model.found) | model.coming:
-                self._registry.remove(name, metadata.version)
-        for version in _versions(model.found) - set(model.ready) - model.coming:
-            shown = self._registry.get(name, version)
-            if shown is None or shown.metadata.state != UNLOADING:
-                self._put(_not_served(model, version))
+        there = _versions(model.found)
+        shown = {served.metadata.version: served for served in self._registry.versions(name)}
+        leaving = {version for version, served in shown.items() if served.metadata.state == UNLOADING}
+        rows = [_not_served(model, version) for version in there - leaving - model.coming - model.ready.keys()]
+        for version in model.ready.keys() & shown.keys():
+            metadata = replace(shown[version].metadata, error=self._trouble(model, version))
+            rows.append(replace(shown[version], metadata=metadata))
+        news = [row for row in rows if _is_news(row, shown.get(row.metadata.version))]
+        gone = shown.keys() - there - leaving - model.coming - model.ready.keys()
+        self._registry.update(name, news, gone)
         self._name(name)
 
     def _trouble(self, model: _Model, version: int) -> str:
@@ -249,8 +249,7 @@ class Stock:
 
     def _put(self, served: ServedModel) -> None:
         """Publish a version, unless it is shown just so: each change makes the core forget what it has recognised."""
-        shown = self._registry.get(served.metadata.name, served.metadata.version)
-        if shown is None or _own(shown.metadata) != _own(served.metadata):
+        if _is_news(served, self._registry.get(served.metadata.name, served.metadata.version)):
             self._registry.put(served)
 
     def _name(self, name: str) -> None:
@@ -263,9 +262,13 @@ class Stock:
         self._registry.set_notes(name, _shown_notes(model.found.notes))
 
 
-def _own(metadata: ModelMetadata) -> ModelMetadata:
-    """Return what is a version's own of its metadata: all but what the registry adds."""
-    return replace(metadata, labels=(), is_default=False, model_notes=())
+def _is_news(served: ServedModel, shown: ServedModel | None) -> bool:
+    """Whether a version differs from how it is shown, but for what the registry adds."""
+    if shown is None:
+        return True
+    was = shown.metadata
+    told = replace(served.metadata, labels=was.labels, is_default=was.is_default, model_notes=was.model_notes)
+    return told != was
 
 
 def _shown_notes(notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -247,6 +247,23 @@ def test_a_default_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) ->
     assert bench.signature(1).version == 1
 
 
+def test_however_many_versions_there_are_a_look_changes_what_is_shown_in_few_steps(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, *range(1, 40), labels={"stable": 1}, versions=(1,)).begin()
+    assert bench.registry.generation < 10
+    before = bench.registry.generation
+    bench.look()
+    assert bench.registry.generation == before, "nothing has changed"
+
+
+def test_orders_do_not_put_off_the_next_look(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 1, watch_s=10, versions="all").begin()
+    bench.add(2)
+    for bench.now in (4.0, 8.0, 12.0):
+        bench.load(1)
+        bench.loader.tend(bench.now)
+    assert bench.ready == [2, 1]
+
+
 def test_a_model_of_which_nothing_is_loaded_says_what_there_is(tmp_path: Path) -> None:
     bench = LoaderBench(tmp_path, 1).begin()
     bench.unload()

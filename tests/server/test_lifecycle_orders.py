@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from predictd_proto.errors import ModelNotFoundError, VersionNotFoundError
+from predictd_proto.limits import MAX_LIST_ITEMS
 from predictd_server.models.settings import ModelSettings
 from tests.model_files import keras_file
 from tests.server.loader_bench import LoaderBench, done, refused
@@ -326,6 +327,16 @@ def test_what_is_gone_and_was_unloaded_is_nothing_that_a_reload_of_all_misses(tm
     assert done(bench.reload())
     for answer in (bench.load(model="o"), bench.reload("o")):
         assert f"{other}: no model is there any more" in refused(answer, "model_load")
+
+
+def test_an_order_is_answered_however_much_there_is_to_tell(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path / "m", 1, watch_s=0).begin()
+    for number in range(MAX_LIST_ITEMS + 1):
+        (tmp_path / "m" / str(number + 2)).mkdir()
+    assert refused(bench.load(), "model_load")
+    answer = bench.load(1)
+    assert done(answer)
+    assert answer.models[-1].version == 1
 
 
 def test_reload_says_what_failed_and_what_was_done_besides(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from predictd_proto.errors import (
     PredictdError,
 )
 from predictd_proto.facts import safe_text
-from predictd_proto.limits import MAX_MESSAGE_TEXT
+from predictd_proto.limits import MAX_LIST_ITEMS, MAX_MESSAGE_TEXT
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest, UnloadRequest
 from predictd_server.models.departures import Departures
@@ -39,6 +39,7 @@ from predictd_server.models.registry import LOADING, Registry
 from predictd_server.models.repository import Repository
 from predictd_server.models.stock import Stock
 from predictd_server.models.watch import Watch, gone
+from predictd_server.shown_versions import shown_versions
 
 _log = logging.getLogger("predictd")
 
@@ -291,8 +292,8 @@ class Loader:
         name = order.request.model
         models: tuple[ModelMetadata, ...] = ()
         if name is None or name in self._registry.names():
-            models = self._registry.metadata(name)
-        texts = tuple(safe_text(text, MAX_MESSAGE_TEXT) for text in done)
+            models = shown_versions(self._registry.metadata(name))
+        texts = tuple(safe_text(text, MAX_MESSAGE_TEXT) for text in done[:MAX_LIST_ITEMS])
         self._desk.answer(order, OrderResponse(id=order.request.id, done=texts, models=models))
 
 

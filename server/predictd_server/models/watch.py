@@ -87,7 +87,11 @@ class Watch:
             for key in [key for key in self._unsettled if key[0] == name]:
                 del self._unsettled[key]
         self._repository.hold(self._known)
+        planned_s = self._next_s
         self._plan(now_s)
+        if planned_s is not None and self._next_s is not None:
+            # The other models are due when they were: orders, however often they come, put no look off.
+            self._next_s = min(self._next_s, planned_s)
         return self._unsaid([*self._repository.refused, *_sayings(self._known.values())])
 
     def wait_s(self, now_s: float) -> float | None:

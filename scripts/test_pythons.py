@@ -3,8 +3,9 @@
 Owns the environments under .venvs/, one per interpreter, each with the thin client and nothing
 else: no TensorFlow, no Celery. The oldest interpreter gets the oldest dependencies that
 pyproject.toml allows, so that its floors are true. On .venv's own version the tests have run already
-(`make test-here`): there they are only collected, which shows that they need nothing else. Must not
-touch .venv. Runs in the main thread.
+(`make test-here`): there they are only collected, which shows that they need nothing else. Two
+interpreters run side by side, since most tests wait for something; what each says is printed when it is
+done. Must not touch .venv.
 
     python scripts/test_pythons.py [arguments for pytest]
 """
@@ -16,7 +17,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +28,7 @@ ENVIRONMENTS = CHECKOUT / ".venvs"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 TESTS = ("tests/proto", "tests/client")
 NO_TESTS_COLLECTED = 5
+AT_ONCE = 2
 OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -55,26 +59,45 @@ def lowest_requirements() -> list[str]:
     return [re.sub(r"^([\w.-]+)>=([\w.]+)$", r"\1==\2", line) for line in needed]
 
 
-def prepare(version: str, python: Path, pinned: list[str]) -> Path:
-    """Make or refresh one environment; return its interpreter."""
+def run(command: Sequence[str | Path], said: list[str]) -> int:
+    """Run a command, keep what it says, and return its exit status."""
+    ran = subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    said.append(ran.stdout)
+    return ran.returncode
+
+
+def prepare(version: str, python: Path, pinned: list[str], said: list[str]) -> Path | None:
+    """Make or refresh one environment; return its interpreter, None where that failed."""
     folder = ENVIRONMENTS / version
     inside, stamp = folder / "bin" / "python", folder / ".ready"
     project = CHECKOUT / "pyproject.toml"
     if stamp.exists() and stamp.stat().st_mtime > project.stat().st_mtime and inside.exists():
         return inside
-    subprocess.run([CHECKOUT / "scripts" / "create_venv.sh", folder, python], check=True)
     install = "-m pip install -qq --disable-pip-version-check --editable . --group test-client"
-    subprocess.run([inside, *install.split(), *pinned], cwd=CHECKOUT, check=True)
+    commands: list[list[str | Path]] = [
+        [CHECKOUT / "scripts" / "create_venv.sh", folder, python],
+        [inside, *install.split(), *pinned],
+    ]
+    if any(run(command, said) for command in commands):
+        return None
     stamp.touch()
     return inside
 
 
-def run_tests(python: Path, tests: list[str], arguments: list[str], *, only_collect: bool) -> str:
+def run_tests(python: Path, arguments: list[str], said: list[str], *, only_collect: bool) -> str:
     """Run pytest there; return "passed", "collected" or what went wrong."""
-    command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "-q", *tests, *arguments]
+    command: list[str | Path] = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", *TESTS, *arguments]
     if only_collect:
         command += ["--collect-only", "-qq"]
-    status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode
+    status = run(command, said)
     if status == NO_TESTS_COLLECTED:
         return "FAILED: no test collected"
     if status:
@@ -82,19 +105,20 @@ def run_tests(python: Path, tests: list[str], arguments: list[str], *, only_coll
     return "collected (.venv's own version)" if only_collect else "passed"
 
 
-def test_one(version: str, tests: list[str], arguments: list[str], *, lowest: bool) -> str:
-    """Test one version; return its line of the summary."""
+def test_one(arguments: list[str], version: str) -> str:
+    """Test one version, print what was said, and return its line of the summary."""
     python = find_python(version)
     if python is None:
         return f"SKIPPED: no python{version} on PATH or in pyenv"
-    pinned = lowest_requirements() if lowest else []
+    is_lowest = version == VERSIONS[0]
+    pinned = lowest_requirements() if is_lowest else []
     started = time.monotonic()
-    print(f"\n==> Python {version}{', oldest dependencies' if lowest else ''}", flush=True)
-    only_collect = version == OWN_VERSION and not lowest
-    try:
-        result = run_tests(prepare(version, python, pinned), tests, arguments, only_collect=only_collect)
-    except subprocess.CalledProcessError as error:
-        return f"FAILED: no environment ({error.cmd[0]} ended with {error.returncode})"
+    said = [f"\n==> Python {version}{', oldest dependencies' if is_lowest else ''}\n"]
+    inside = prepare(version, python, pinned, said)
+    result = "FAILED: no environment"
+    if inside is not None:
+        result = run_tests(inside, arguments, said, only_collect=version == OWN_VERSION and not is_lowest)
+    print("".join(said), flush=True)
     note = f" with {', '.join(pinned)}" if pinned else ""
     return f"{result} in {time.monotonic() - started:.0f} s{note}"
 
@@ -104,7 +128,8 @@ def main() -> None:
     tests = [folder for folder in TESTS if (CHECKOUT / folder).is_dir()]
     if tests != list(TESTS):
         sys.exit(f"test_pythons.py: expected the folders {', '.join(TESTS)}, got {tests}")
-    summary = {version: test_one(version, tests, sys.argv[1:], lowest=version == VERSIONS[0]) for version in VERSIONS}
+    with ThreadPoolExecutor(AT_ONCE) as sideways:
+        summary = dict(zip(VERSIONS, sideways.map(partial(test_one, sys.argv[1:]), VERSIONS), strict=True))
     print(f"\n==> proto and client tests ({', '.join(tests)})")
     for version, line in summary.items():
         print(f"    Python {version}: {line}")

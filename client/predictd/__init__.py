@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from predictd.client import Client
 from predictd.order_result import OrderResult
 from predictd.prediction import Prediction
+from predictd.process import importing as _importing
 from predictd.remote_model import RemoteModel
 from predictd.routing.retries import Retries
 from predictd_proto.errors import (
@@ -107,7 +108,8 @@ __all__ = [
 def _on_demand(name: str) -> Any:
     if name == "AsyncClient":
         # asyncio takes longer to import than the whole of this package.
-        from predictd.async_client import AsyncClient
+        with _importing():
+            from predictd.async_client import AsyncClient
 
         globals()[name] = AsyncClient
         return AsyncClient

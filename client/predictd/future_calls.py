@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from predictd.in_flight.windows import DEFAULT_WINDOW, check_count
-from predictd.process import Process, set_aside, this_process
+from predictd.process import Process, importing, set_aside, this_process
 from predictd.requests.request_frames import Question
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ class FutureCalls:
         if dispatcher is not None and not dispatcher.is_ending:
             return dispatcher
         # Not at import: what futures need takes as long to import as the whole of this package.
-        from predictd.in_flight.dispatcher import Dispatcher
+        with importing():
+            from predictd.in_flight.dispatcher import Dispatcher
 
         with self._lock():
             dispatcher = self._dispatchers.get(key)

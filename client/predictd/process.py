@@ -4,13 +4,15 @@ Owns the answer to "is this still the process that made it?" and the list that k
 fork a child shares its parent's sockets: to use one spins for ever at 100 % CPU, to close one could disturb the parent.
 So they are neither used nor closed nor collected, only set aside. Lock-free: a lock that another thread held during the
 fork would stay locked in the child. The interpreter's own locks on modules that are being imported are such locks, so a
-fork waits for the modules that we import late. Any thread.
+fork waits for the modules that we import late, and no such import begins until the fork is over. Any thread.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import AbstractContextManager
 
 
 class Process:
@@ -54,6 +56,15 @@ def _forget_ancestors() -> None:
     _processes.clear()
 
 
+#: Reentrant: where gevent or eventlet patch later, a thread is the holder with all its greenlets.
+_importing = threading.RLock()
+
+
+def importing() -> AbstractContextManager[object]:
+    """Return what to hold while one of our modules is imported late: no fork comes in between."""
+    return _importing
+
+
 def _finish_imports() -> None:
     """Wait for those of our modules that another thread is importing: the child would have half of one, locked."""
     # Listed at once: other threads import meanwhile.
@@ -62,5 +73,15 @@ def _finish_imports() -> None:
             __import__(name)
 
 
+def _before_fork() -> None:
+    _importing.acquire()
+    _finish_imports()  # those that a program imports by itself
+
+
+def _begin_in_child() -> None:
+    _importing.release()
+    _forget_ancestors()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_finish_imports, after_in_child=_forget_ancestors)
+    os.register_at_fork(before=_before_fork, after_in_parent=_importing.release, after_in_child=_begin_in_child)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
+from predictd.process import importing
 from predictd.wording import restated
 from predictd_proto.errors import ProtocolError, RemoteProtocolError, ServerUnavailableError, TransportError
 from predictd_proto.frames import decode, encode
@@ -172,7 +173,8 @@ def _prober(address: str) -> Prober:
     for stand_in in stand_ins:
         if stand_in.stands_for(address):
             return stand_in
-    import predictd.connections.probe
+    with importing():
+        import predictd.connections.probe
 
     return predictd.connections.probe
 

@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any
 
 from predictd.connections.transport import Connection, ConnectionLost
+from predictd.connections.turns import Place
 from predictd.deadline import Deadline
 from predictd.process import Process, this_process
 from predictd.testing.bell import Bell
@@ -47,7 +48,7 @@ class DirectConnection(Connection):
         self.process: Process = this_process()
         self.pending_id = None
         self.greeting: Any = None
-        self.place = None
+        self.place: Place | None = None
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._take_in = take
         self._presence = presence

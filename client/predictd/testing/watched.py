@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from predictd.connections.probe import is_listening, likely_cause
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
 from predictd.testing.presence import Presence
@@ -69,12 +70,8 @@ class WatchedStandIn:
 
     def is_listening(self, address: str, deadline: Deadline) -> bool:
         """Return whether anything accepts connections."""
-        from predictd.connections.probe import is_listening
-
         return is_listening(address, deadline)
 
     def likely_cause(self, address: str, deadline: Deadline) -> tuple[bool, str]:
         """Return whether anything listens, and in words why no server answered."""
-        from predictd.connections.probe import likely_cause
-
         return likely_cause(address, deadline)

@@ -16,7 +16,8 @@ class OrderResult:
 
     Attributes:
         done: What the server did, in words, in order.
-        models: Every version of the models that the order was about, as they were then, newest first.
+        models: The versions of the models that the order was about, as they were then, newest first: 1024 at most, of
+            which none that is served is left out.
     """
 
     done: tuple[str, ...]

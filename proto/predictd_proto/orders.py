@@ -81,7 +81,8 @@ class OrderResponse:
     Attributes:
         id: The order's.
         done: What was done, in words, in order.
-        models: Every version of the models that it was about, as they are now.
+        models: The versions of the models that it was about, as they are now: as many as a message holds, served ones
+            first.
     """
 
     id: int

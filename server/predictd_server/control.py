@@ -119,7 +119,7 @@ class Control:
 
     def _answer_orders(self, desk: OrderDesk) -> None:
         for peer, message in desk.take_answers():
-            self._send(peer, encode(message))
+            self._send(peer, packed(message))
             self._open_until_s = monotonic() + GRACE_S
 
     def _send(self, peer: bytes, reply: list[Buffer]) -> None:
@@ -141,9 +141,21 @@ def answer(frames: list[Buffer], report: StatusReport, desk: OrderDesk, peer: by
     except PredictdError as error:
         return encode(ErrorResponse.from_error(request_id_of(frames), error))
     except Exception:  # a bug of ours must not silence the control socket
-        _log.exception("internal error while answering a control message")
-        text = "a fault in the server while answering; its log has the details"
-        return encode(ErrorResponse.from_error(request_id_of(frames), InternalServerError(text)))
+        return _fault(request_id_of(frames))
+
+
+def packed(message: Message) -> list[Buffer]:
+    """Return an order's answer as frames; where it can't be packed, that in its place."""
+    try:
+        return encode(message)
+    except Exception:  # likewise
+        return _fault(getattr(message, "id", 0))
+
+
+def _fault(request_id: int | None) -> list[Buffer]:
+    _log.exception("internal error while answering a control message")
+    text = "a fault in the server while answering; its log has the details"
+    return encode(ErrorResponse.from_error(request_id, InternalServerError(text)))
 
 
 def _answer(message: Message, report: StatusReport) -> Message | None:

@@ -315,7 +315,7 @@ class _HurriedLink(Link):
 def _silence(question: Message) -> str:
     """Return why there may be no answer."""
     if isinstance(question, OrderRequest):
-        return "if it was begun it goes on, else nothing comes of it: `predictd models` shows which"
+        return "if it was begun it goes on, and it may still begin: `predictd models` shows what came of it"
     return "connected, but its control thread is silent: is it stopped?"
 
 

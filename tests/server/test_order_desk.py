@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import select
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from predictd_proto.errors import OverloadedError, ServerDrainingError
 from predictd_proto.messages import ErrorResponse
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest
+from predictd_server.models import orders
 from predictd_server.models.orders import OrderDesk
 from tests.server.loader_bench import refused
+
+PATIENCE_S = 60.0
 
 
 def test_the_desk_bounds_what_waits() -> None:
@@ -119,3 +123,33 @@ def test_who_waits_for_a_label_is_woken() -> None:
     thread.start()
     assert desk.next_label(None) is None
     thread.join()
+
+
+def test_an_order_whose_time_is_up_hides_no_wake() -> None:
+    desk = OrderDesk()
+    desk.take_in(LabelRequest(id=1, model="m", label="late", version=1, timeout_ms=0.0), b"late")
+    desk.wake()
+    thread = threading.Thread(target=desk.next_label, args=(None,), daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    [(_, answer)] = desk.take_answers()
+    refused(answer, "expired_in_queue")
+
+
+def test_an_order_whose_time_is_up_does_not_begin_the_wait_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = OrderDesk()
+    now = [0.0]
+    waits_s: list[float | None] = []
+
+    class Waiting(threading.Condition):
+        def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+            waits_s.append(timeout)
+            now[0] += 4
+            return predicate()
+
+    monkeypatch.setattr(desk, "_changed", Waiting())
+    monkeypatch.setattr(orders, "monotonic", lambda: now[0])
+    desk.take_in(LabelRequest(id=1, model="m", label="late", version=1, timeout_ms=0.0), b"late")
+    assert desk.next_label(6) is None
+    assert waits_s == [6, 2]

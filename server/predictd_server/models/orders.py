@@ -115,12 +115,15 @@ class OrderDesk:
         return self._next(wait_s, self._first_label)
 
     def _next(self, wait_s: float | None, choose: Callable[[], Order | None]) -> Order | None:
+        until_s = None if wait_s is None else monotonic() + wait_s
         while True:
+            left_s = None if until_s is None else max(until_s - monotonic(), 0.0)
             with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or self._is_woken or choose() is not None, wait_s)
+                self._changed.wait_for(lambda: self._is_closed or self._is_woken or choose() is not None, left_s)
                 order = choose()
-                self._is_woken = False
                 if self._is_closed or order is None:
+                    # Nowhere else: who is given an order, or waits on after a late one, has still to learn of it.
+                    self._is_woken = False
                     return None
                 self._waiting.remove(order)
             if order.deadline_s is None or self._clock() < order.deadline_s:

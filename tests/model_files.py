@@ -14,6 +14,14 @@ def keras_file(path: Path) -> Path:
     return path
 
 
+def damaged_keras_file(path: Path) -> Path:
+    """Write a Keras file with one wrong byte: the version that its list of contents asks of whoever reads it."""
+    contents = bytearray(keras_file(path).read_bytes())
+    contents[contents.index(b"PK\x01\x02") + 6] = 0xFF
+    path.write_bytes(contents)
+    return path
+
+
 def hdf5_file(path: Path, offset: int = 0) -> Path:
     """Write a file that begins as HDF5 does, after a user block of some bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon_process import clean_environment
-from tests.model_files import keras_file, saved_model
+from tests.model_files import damaged_keras_file, keras_file, saved_model
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +39,7 @@ def folder(tmp_path: Path) -> Path:
     saved_model(tmp_path / "wrong" / "v1")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "m.keras").write_bytes((tmp_path / "m.keras").read_bytes()[:-20])
+    damaged_keras_file(tmp_path / "damaged" / "m.keras")
     return tmp_path
 
 
@@ -50,6 +51,7 @@ def folder(tmp_path: Path) -> Path:
         ("empty", "no model in this directory"),
         ("wrong", "wrong/v1: is no version; expected its name to be a whole number from 1 on"),
         ("half/m.keras", "not a whole Keras file"),
+        ("damaged/m.keras", "not a whole Keras file"),
         ("n=m.keras/1", "can't be looked at: Not a directory"),
     ],
 )

@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import IO
 
 from predictd_proto.errors import ConfigError, ModelLoadError
 from predictd_server.models.frozen_graph_file import check_frozen_graph
@@ -170,18 +171,26 @@ def _saved_model_file(directory: Path) -> Path:
 
 
 def _check_keras(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if _KERAS_CONFIG in archive.namelist():
-                return
-        got = f"a zip file without {_KERAS_CONFIG}"
-    except zipfile.BadZipFile:
-        got = _beginning(path)
+    with path.open("rb") as file:
+        got = _problem_with_zip(file, path)
+    if not got:
+        return
     text = (
         f"{path}: not a whole Keras file: expected a zip file with {_KERAS_CONFIG}, got {got}; "
         "it may be cut short: save the model again or repeat the copy"
     )
     raise ModelLoadError(text)
+
+
+def _problem_with_zip(file: IO[bytes], path: Path) -> str:
+    """Return what an open Keras file is instead of a whole one; empty if it may be whole."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return "" if _KERAS_CONFIG in archive.namelist() else f"a zip file without {_KERAS_CONFIG}"
+    except zipfile.BadZipFile:
+        return _beginning(path)
+    except Exception as error:  # zipfile takes a damaged list of contents at its word, and fails by what that says
+        return f"{_beginning(path)} ({type(error).__name__}: {error})"
 
 
 def _check_hdf5(path: Path) -> None:

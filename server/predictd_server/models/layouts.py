@@ -7,6 +7,7 @@ thread at the start, the models thread from then on.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from predictd_server.models.files import EXPECTED, ModelFormat, check_file, defa
 from predictd_server.models.found import Found
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.version_names import VERSION_RULE, is_number_like, number_of
+
+_log = logging.getLogger("predictd")
 
 
 @dataclass(slots=True)
@@ -48,10 +51,8 @@ def look_up(entry: ModelSettings, *, is_directory: bool = False) -> There:
     """
     try:
         return _look_or_raise(entry, is_directory=is_directory and not entry.name)
-    except PredictdError as error:
-        reason = error
-    except OSError as error:
-        reason = ConfigError(f"{entry.path}: can't be looked at: {error.strerror}; give the daemon's user access to it")
+    except Exception as error:
+        reason = _reason(entry.path, error)
     there = There(entry, error=reason)
     if entry.name:
         there.models.append(Found(entry, notes=(reason.message,)))
@@ -67,7 +68,8 @@ def version_at(path: Path) -> int | None:
         if look_at(path) is not None:
             return number
         models = _directory(ModelSettings(name="", path=path), _children(path)).models
-    except (PredictdError, OSError):
+    except Exception as error:
+        _reason(path, error)
         return None
     # Several are a directory of models that has a number, a day perhaps.
     is_alone = len(models) == 1 and not models[0].settings.path.is_dir()
@@ -117,10 +119,8 @@ def _directory(entry: ModelSettings, children: list[Path]) -> There:
     for child in children:
         try:
             model = _child(entry, child)
-        except PredictdError as error:
-            there.refused.append(error.message)
-        except OSError as error:
-            there.refused.append(f"{child}: can't be looked at: {error.strerror}; give the daemon's user access to it")
+        except Exception as error:
+            there.refused.append(_reason(child, error).message)
         else:
             if model is not None:
                 there.models.append(model)
@@ -179,12 +179,24 @@ def _take(found: Found, number: int, path: Path, directory: Path | None) -> None
         assert kind is not None
         file = check_file(name, artefact, kind, version=number, directory=directory)
         found.versions[number] = file
-    except PredictdError as error:
-        found.problems[number] = error.message
-    except OSError as error:
-        # It may have gone while it was looked at.
-        found.problems[number] = f"{path}: can't be looked at: {error.strerror}; give the daemon's user access to it"
+    except Exception as error:
+        found.problems[number] = _reason(path, error).message
     found.fingerprints[number] = fingerprint_of(path)
+
+
+def _reason(path: Path, error: Exception) -> PredictdError:
+    """Return why a path isn't served: one file that nothing foresaw must not end the look at all the others."""
+    if isinstance(error, PredictdError):
+        return error
+    if isinstance(error, OSError):
+        said = error.strerror or str(error)
+        return ConfigError(f"{path}: can't be looked at: {said}; give the daemon's user access to it")
+    _log.debug("unforeseen error at the look at %s", path, exc_info=error)
+    text = (
+        f"{path}: can't be looked at: {type(error).__name__}: {error}; save the model again or repeat the copy; if "
+        "that doesn't help, log_level = debug shows where it comes from"
+    )
+    return ConfigError(text)
 
 
 def _artefact(directory: Path) -> tuple[Path, ModelFormat]:

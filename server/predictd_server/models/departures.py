@@ -25,12 +25,12 @@ class _Leaving:
     Attributes:
         served: It.
         generation: The registry's, since which nothing leads to it.
-        on_gone: Told what came back.
+        on_gone: Those who are told what came back.
     """
 
     served: ServedModel
     generation: int
-    on_gone: Callable[[str], None]
+    on_gone: list[Callable[[str], None]]
 
 
 class Departures:
@@ -49,7 +49,7 @@ class Departures:
     def __len__(self) -> int:
         return len(self._leaving)
 
-    def add(self, served: ServedModel, generation: int, on_gone: Callable[[str], None]) -> None:
+    def add(self, served: ServedModel, generation: int, *on_gone: Callable[[str], None]) -> None:
         """Take a version in that the registry no longer leads requests to.
 
         Args:
@@ -57,7 +57,28 @@ class Departures:
             generation: The registry's after that change.
             on_gone: Called when it is out of memory, with a text that says how much came back.
         """
-        self._leaving.append(_Leaving(served, generation, on_gone))
+        self._leaving.append(_Leaving(served, generation, list(on_gone)))
+
+    def versions(self, name: str) -> set[int]:
+        """Return the versions of a model that leave."""
+        return {leaving.served.metadata.version for leaving in self._leaving if leaving.served.metadata.name == name}
+
+    def tell(self, name: str, version: int | None, on_gone: Callable[[str], None]) -> int:
+        """Tell somebody else too of what leaves already; return how often that will be.
+
+        Args:
+            name: A model's.
+            version: One of its versions; None for all. Of one whose files were replaced several may leave.
+            on_gone: As for `add`.
+        """
+        meant = [
+            leaving
+            for leaving in self._leaving
+            if leaving.served.metadata.name == name and version in {None, leaving.served.metadata.version}
+        ]
+        for leaving in meant:
+            leaving.on_gone.append(on_gone)
+        return len(meant)
 
     def tend(self) -> bool:
         """Release those that nobody needs any more; return whether there was any."""
@@ -78,7 +99,11 @@ def _release(leaving: _Leaving, reclaim: Callable[[], None]) -> None:
     reclaim()
     text = f"model {metadata.name} version {metadata.version}: unloaded{_came_back(before_bytes)}"
     _log.info("%s", text)
-    leaving.on_gone(text)
+    for on_gone in leaving.on_gone:
+        try:
+            on_gone(text)
+        except Exception:  # a bug of ours must not keep it from the others, nor the other versions in memory
+            _log.exception("internal error after %s", text)
 
 
 def _is_needed(served: ServedModel) -> bool:

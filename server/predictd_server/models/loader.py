@@ -7,12 +7,9 @@ else goes. Models thread; `models_thread.py` calls it with the time. Requests ar
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-from predictd_proto.errors import (
-    InternalServerError,
-    ModelLoadError,
-    PredictdError,
-)
+from predictd_proto.errors import InternalServerError, ModelLoadError, PredictdError
 from predictd_proto.facts import safe_text
 from predictd_proto.limits import MAX_LIST_ITEMS, MAX_MESSAGE_TEXT
 from predictd_proto.metadata import ModelMetadata
@@ -182,20 +179,26 @@ class Loader:
 
     def carry_out(self, order: Order, now_s: float) -> None:
         """Carry out an order; it is answered now, or, where something has to leave first, as soon as it has left."""
+        self._guard(order, lambda: self._carry_out(order, now_s))
+
+    def _carry_out(self, order: Order, now_s: float) -> None:
         request = order.request
+        if isinstance(request, LoadRequest):
+            self._answer(order, self._load(request, now_s))
+        elif isinstance(request, UnloadRequest):
+            self._unload(order, request)
+        elif isinstance(request, LabelRequest):
+            self._answer(order, self._label(request))
+        else:
+            self._answer(order, self._reload(request, now_s))
+
+    def _guard(self, order: Order, step: Callable[[], None]) -> None:
         try:
-            if isinstance(request, LoadRequest):
-                self._answer(order, self._load(request, now_s))
-            elif isinstance(request, UnloadRequest):
-                self._unload(order, request)
-            elif isinstance(request, LabelRequest):
-                self._answer(order, self._label(request))
-            else:
-                self._answer(order, self._reload(request, now_s))
+            step()
         except PredictdError as error:
             self._desk.fail(order, error)
         except Exception:  # a bug of ours must neither end the thread nor leave a client without an answer
-            _log.exception("internal error while carrying out %s", request)
+            _log.exception("internal error while carrying out %s", order.request)
             text = "a fault in the server while carrying out the order; its log has the details"
             self._desk.fail(order, InternalServerError(text))
 
@@ -222,31 +225,31 @@ class Loader:
         return told(done + more, errors)
 
     def _unload(self, order: Order, request: UnloadRequest) -> None:
+        """Let versions go; the order is answered when they, and those of them that leave already, are out of memory."""
         name, version = request.model, request.version
         standing = self._stock.standing(name)
-        there = {*standing.found.versions, *standing.found.problems, *standing.ready}
+        there = {*standing.found.versions, *standing.found.problems, *standing.ready, *self._departures.versions(name)}
         if version is not None and version not in there:
             raise no_such_version(name, version, sorted(there))
         self._stock.order(name, standing.will.with_unloaded(version))
-        leaving = [number for number in sorted(standing.ready) if version in {None, number}]
-        done: list[str] = [] if leaving else [f"model {name}: nothing of that was loaded"]
-        done += [
+        going = [number for number in sorted(standing.ready) if version in {None, number}]
+        done = [
             f"model {name}: the label {label!r} still points at version {number}"
             for label, number in sorted(labels_of(standing).items())
-            if number in leaving
+            if number in going
         ]
-        if not leaving:
-            self._answer(order, done)
-            return
-        left = set(leaving)
-        for number in leaving:
 
-            def left_memory(text: str, number: int = number) -> None:
-                done.append(text)
-                left.discard(number)
-                if not left:
-                    self._answer(order, done)
+        def left_memory(text: str) -> None:
+            nonlocal awaited
+            awaited -= 1
+            done.append(text)
+            if not awaited:
+                self._guard(order, lambda: self._answer(order, done))
 
+        awaited = len(going) + self._departures.tell(name, version, left_memory)
+        if not awaited:
+            self._answer(order, [f"model {name}: nothing of that was loaded"])
+        for number in going:
             self._stock.let_go(name, number, left_memory)
 
     def _label(self, request: LabelRequest) -> list[str]:

@@ -149,7 +149,7 @@ class Stock:
         self._registry.put(served)
         self._name(file.name)
         if before is not None:
-            self._departures.add(before, self._registry.generation, lambda text: None)
+            self._departures.add(before, self._registry.generation)
         text = _ready_text(served.metadata)
         _log.info("%s", text)
         return text
@@ -213,9 +213,8 @@ class Stock:
             if shown is not None and shown.signatures is leaving.signatures:
                 self._registry.remove(name, version)
                 self.show(name)
-            on_gone(text)
 
-        self._departures.add(leaving, self._registry.generation, gone)
+        self._departures.add(leaving, self._registry.generation, gone, on_gone)
         waiting = sum(signature.open_requests for signature in leaving.signatures.values())
         text = f"model {name} version {version}: is served no longer"
         if waiting:

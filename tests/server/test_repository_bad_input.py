@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from predictd_proto.errors import ConfigError, ModelLoadError, PredictdError
+from predictd_server.models.files import ModelFormat, check_file
 from predictd_server.models.policy import wanted
 from predictd_server.models.repository import Repository
 from tests.model_files import hdf5_file, keras_file, models_of_every_layout, saved_model
@@ -236,6 +237,47 @@ def test_what_vanishes_or_is_forbidden_while_it_is_looked_at_never_raises(
         calls, failing = 0, number
         found = there.look()
         assert found or there.refused
+
+
+@pytest.mark.parametrize("function", ["listdir", "stat", "access"])
+@pytest.mark.parametrize("name", ["bare.keras", "saved/saved_model.pb", "mnist/10", "digits/1/whatever.keras", "mnist"])
+def test_what_really_vanishes_while_it_is_looked_at_is_told_as_that(
+    name: str, function: str, mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes before each call of one kind in turn, and is back for the next look."""
+    real = getattr(os, function)
+    calls = going = 0
+    victim, away = mixed / name, mixed.parent / "away"
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == going:
+            victim.rename(away)
+        return real(*arguments, **options)
+
+    there = repository(mixed, f"named={mixed / 'mnist'}", mixed / "saved")
+    monkeypatch.setattr(os, function, late)
+    there.look()
+    for number in range(1, calls + 1):
+        calls, going = 0, number
+        found = there.look()
+        going = 0
+        away.rename(victim)
+        told = [text for model in found.values() for text in (*model.problems.values(), *model.notes)]
+        for text in (*told, *there.refused):
+            assert not re.search(r"Error|StopIteration|regular file|user access", text), "a bug, or the wrong advice"
+        assert {"named", "older"} <= set(found), "the others are not touched"
+    assert "saved" in there.look()
+
+
+def test_a_saved_model_that_goes_between_two_looks_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.mkdir()
+    with pytest.raises(ModelLoadError, match=r"m: expected a SavedModel, got a directory without saved_model\.pb: it "):
+        check_file("m", path, ModelFormat.SAVED_MODEL)
+    with pytest.raises(FileNotFoundError):
+        check_file("m", path / "gone.keras", ModelFormat.KERAS)
 
 
 def test_a_path_that_is_gone_later_keeps_its_name(tmp_path: Path) -> None:

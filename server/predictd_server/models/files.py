@@ -144,14 +144,16 @@ def check_file(
 
     Raises:
         ConfigError: It can't be read, or is no file.
-        ModelLoadError: It is empty or not what its ending says.
+        ModelLoadError: It is empty, not what its ending says, or no SavedModel any more.
         OSError: It went while it was looked at.
     """
     stored = _saved_model_file(path) if format_ is ModelFormat.SAVED_MODEL else path
     if not stored.is_file():
+        stored.stat()  # what is not there any more says so itself
         text = f"{stored}: expected a regular file, got something else (a device, a pipe or a socket)"
         raise ConfigError(text)
     if not os.access(stored, os.R_OK):
+        stored.stat()
         text = f"{stored}: can't be read by this user; give the daemon's user access to it"
         raise ConfigError(text)
     if stored.stat().st_size == 0:
@@ -167,7 +169,15 @@ def check_file(
 
 
 def _saved_model_file(directory: Path) -> Path:
-    return next(directory / name for name in _SAVED_MODEL_FILES if (directory / name).is_file())
+    directory.stat()
+    for name in _SAVED_MODEL_FILES:
+        if (directory / name).is_file():
+            return directory / name
+    text = (
+        f"{directory}: expected a SavedModel, got a directory without {_SAVED_MODEL_FILES[0]}: it went while it was "
+        "looked at; save the model again or repeat the copy"
+    )
+    raise ModelLoadError(text)
 
 
 def _check_keras(path: Path) -> None:

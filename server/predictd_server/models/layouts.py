@@ -176,7 +176,8 @@ def _take(found: Found, number: int, path: Path, directory: Path | None) -> None
     name = found.settings.name
     try:
         artefact, kind = _artefact(path) if directory is not None else (path, look_at(path))
-        assert kind is not None
+        if kind is None:
+            raise _gone(path)
         file = check_file(name, artefact, kind, version=number, directory=directory)
         found.versions[number] = file
     except Exception as error:
@@ -188,6 +189,8 @@ def _reason(path: Path, error: Exception) -> PredictdError:
     """Return why a path isn't served: one file that nothing foresaw must not end the look at all the others."""
     if isinstance(error, PredictdError):
         return error
+    if isinstance(error, FileNotFoundError):
+        return _gone(path)
     if isinstance(error, OSError):
         said = error.strerror or str(error)
         return ConfigError(f"{path}: can't be looked at: {said}; give the daemon's user access to it")
@@ -195,6 +198,14 @@ def _reason(path: Path, error: Exception) -> PredictdError:
     text = (
         f"{path}: can't be looked at: {type(error).__name__}: {error}; save the model again or repeat the copy; if "
         "that doesn't help, log_level = debug shows where it comes from"
+    )
+    return ConfigError(text)
+
+
+def _gone(path: Path) -> ConfigError:
+    text = (
+        f"{path}: expected a model, got nothing: it went while it was looked at, or is a link that leads nowhere; "
+        "repeat the copy, or remove what is left of it"
     )
     return ConfigError(text)
 

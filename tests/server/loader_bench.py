@@ -40,6 +40,7 @@ class LoaderBench:
         loads: The versions that were loaded, in order, failed ones too.
         troubles: What a load of a version raises.
         meanwhile: Called with each file while it is loaded.
+        on_reclaim: Called when memory that nobody uses is given back.
         seen: The core's `seen_generation`; None for one that has seen all.
     """
 
@@ -62,6 +63,7 @@ class LoaderBench:
         self.seen: int | None = None
         self.now = 0.0
         self.reclaimed = 0
+        self.on_reclaim: Callable[[], object] = lambda: None
         self.registry = Registry()
         self.desk = OrderDesk(clock=lambda: self.now)
         repository = Repository([ModelSettings(**{"name": "m", "path": path, **fields}), *beside])
@@ -162,6 +164,7 @@ class LoaderBench:
 
     def _reclaim(self) -> None:
         self.reclaimed += 1
+        self.on_reclaim()
 
 
 def done(answer: object) -> tuple[str, ...]:

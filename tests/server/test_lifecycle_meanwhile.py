@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
+
+import pytest
 
 from predictd_proto.errors import VersionNotFoundError
 from predictd_proto.orders import LabelRequest
@@ -68,7 +72,8 @@ def test_a_version_that_loses_its_label_while_its_new_files_are_loaded_leaves_on
 
 def test_what_leaves_is_let_go_of_while_something_else_is_loaded(tmp_path: Path) -> None:
     bench = LoaderBench(tmp_path, 1, 2, versions=2, watch_s=0).begin()
-    signature = bench.signature(1)
+    signature, runner = bench.signature(1), bench.runners[1]
+    assert signature.runner is runner
     signature.open_requests = 1
     assert bench.unload(1) is None
 
@@ -76,12 +81,12 @@ def test_what_leaves_is_let_go_of_while_something_else_is_loaded(tmp_path: Path)
         signature.open_requests = 0
         bench.loader.attend(0, bench.now)
         assert "unloaded" in done(bench.answer())[0]
+        assert runner.is_closed
 
     bench.meanwhile = meanwhile
     bench.add(2)
     bench.load(2)
     assert bench.ready == [2]
-    assert bench.runners[0].is_closed or bench.runners[1].is_closed
 
 
 def test_at_the_start_what_is_still_to_come_is_loading_whatever_fails_before(tmp_path: Path) -> None:
@@ -92,3 +97,39 @@ def test_at_the_start_what_is_still_to_come_is_loading_whatever_fails_before(tmp
     assert bench.states == {2: "failed", 1: "loading"}
     bench.loader.bring(oldest)
     assert bench.states == {2: "failed", 1: "ready"}
+
+
+def test_nothing_of_a_version_that_changed_while_it_was_loaded_is_held_when_memory_is_given_back(
+    tmp_path: Path,
+) -> None:
+    bench = LoaderBench(tmp_path, 1).begin()
+    held: list[object] = []
+
+    def on_reclaim() -> None:
+        runner = weakref.ref(bench.runners.pop())
+        gc.collect()
+        held.append(runner())
+
+    bench.meanwhile = lambda file: bench.add(2)
+    bench.on_reclaim = on_reclaim
+    bench.add(2)
+    bench.loader.tend(100)
+    assert bench.states == {2: "failed", 1: "ready"}
+    assert held == [None]
+
+
+def test_a_fault_of_ours_leaves_no_version_loading_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = LoaderBench(tmp_path, 1).begin()
+    bench.add(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("predictd_server.models.stock.fingerprint", fault)
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            bench.loader.tend(100)
+    assert bench.states == {2: "available", 1: "ready"}
+    bench.loader.tend(200)
+    assert bench.ready == [2]
+
+
+def fault(*args: object) -> None:
+    text = "a fault of ours"
+    raise RuntimeError(text)

@@ -134,12 +134,20 @@ class Stock:
         model = self._models[file.name]
         if file.version not in model.ready:
             self.announce(file)
-        state = fingerprint(file)
         try:
-            served = self._loaded(file, model.found.settings, state)
-        except ModelLoadError as error:
-            self._note_failure(model, file, state, error)
-            raise
+            return self._bring(model, file)
+        finally:
+            # Only a fault of ours leaves it there.
+            if file.version in model.coming:
+                model.coming.discard(file.version)
+                self.show(file.name)
+
+    def _bring(self, model: _Model, file: ModelFile) -> str:
+        state = fingerprint(file)
+        served = self._loaded(file, model.found.settings, state)
+        if isinstance(served, ModelLoadError):
+            self._note_failure(model, file, state, served)
+            raise served
         # Now, not before the load: it may have been let go of meanwhile.
         before = self._registry.get(file.name, file.version) if file.version in model.ready else None
         model.coming.discard(file.version)
@@ -165,20 +173,18 @@ class Stock:
         self.show(file.name)
         _log.error("model %s version %d: %s", file.name, file.version, error.message)
 
-    def _loaded(self, file: ModelFile, settings: ModelSettings, state: Fingerprint) -> ServedModel:
+    def _loaded(self, file: ModelFile, settings: ModelSettings, state: Fingerprint) -> ServedModel | ModelLoadError:
+        """Return the version, or why there is none: what is raised would hold in its frames what was loaded so far."""
         served = self._attempt(file, settings)
-        if isinstance(served, ModelLoadError):
-            # Here, outside of the handlers: the frames of what was raised there hold what was loaded so far.
-            raise served
-        if fingerprint(file) != state:
-            for signature in served.signatures.values():
-                signature.runner.close()
-            text = (
-                f"{file.path}: changed while it was loaded; with watch_s it is tried again by itself, else order it "
-                f"when its files are whole: `predictd load {file.name} {file.version}`"
-            )
-            raise ModelLoadError(text)
-        return served
+        if isinstance(served, ModelLoadError) or fingerprint(file) == state:
+            return served
+        for signature in served.signatures.values():
+            signature.runner.close()
+        text = (
+            f"{file.path}: changed while it was loaded; with watch_s it is tried again by itself, else order it "
+            f"when its files are whole: `predictd load {file.name} {file.version}`"
+        )
+        return ModelLoadError(text)
 
     def _attempt(self, file: ModelFile, settings: ModelSettings) -> ServedModel | ModelLoadError:
         try:

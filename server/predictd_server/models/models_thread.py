@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic, sleep
 from typing import Any
 
-from predictd_proto.errors import ModelLoadError
+from predictd_proto.errors import ServerDrainingError
 from predictd_server.models.departures import Departures
 from predictd_server.models.files import ModelFile
 from predictd_server.models.loader import Loader
@@ -115,6 +115,8 @@ class ModelsThread:
                 return
             try:
                 self._loader.bring(file)
+            except ServerDrainingError:
+                continue
             except Exception:  # a bug of ours must not end the thread
                 _log.exception("internal error while loading %s", file.path)
         self._first = []
@@ -125,7 +127,7 @@ class ModelsThread:
     def _load(self, file: ModelFile, settings: ModelSettings) -> ServedModel:
         if self._is_stopping:
             text = f"{file.path}: is not loaded any more: the server is shutting down"
-            raise ModelLoadError(text)
+            raise ServerDrainingError(text)
         loaded = self._loader_thread.begin(file, settings)
         while not loaded.done() and not self._is_stopping:
             self._attend()
@@ -141,6 +143,8 @@ class ModelsThread:
     def _tend(self) -> float | None:
         try:
             return self._loader.tend(monotonic())
+        except ServerDrainingError:
+            return 0.0
         except Exception:  # a bug of ours must not end the thread
             _log.exception("internal error while looking after the models")
             return FAULT_PAUSE_S

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from predictd_proto.errors import ModelLoadError, ModelNotFoundError, PredictdError
+from predictd_proto.errors import ModelLoadError, ModelNotFoundError, PredictdError, ServerDrainingError
 from predictd_proto.facts import safe_text
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.quantities import bytes_text, counted
@@ -67,7 +67,7 @@ class Stock:
 
     Args:
         registry: Where versions are published.
-        load: Loads a version; may raise anything.
+        load: Loads a version; may raise anything. A ServerDrainingError says that it was not begun.
         departures: Where versions go that are served no longer.
         reclaim: Gives memory that nobody uses back to the system.
     """
@@ -130,6 +130,7 @@ class Stock:
 
         Raises:
             ModelLoadError: It could not be loaded, and nothing has changed but the reason that is shown.
+            ServerDrainingError: Nothing is loaded any more: the server shuts down. That is no failure of the version.
         """
         model = self._models[file.name]
         if file.version not in model.ready:
@@ -137,7 +138,7 @@ class Stock:
         try:
             return self._bring(model, file)
         finally:
-            # Only a fault of ours leaves it there.
+            # Only a shutdown or a fault of ours leaves it there.
             if file.version in model.coming:
                 model.coming.discard(file.version)
                 self.show(file.name)
@@ -189,6 +190,8 @@ class Stock:
     def _attempt(self, file: ModelFile, settings: ModelSettings) -> ServedModel | ModelLoadError:
         try:
             return self._load(file, settings)
+        except ServerDrainingError:
+            raise
         except PredictdError as error:
             return ModelLoadError(error.message, error.detail)
         except BaseException as error:  # code of a model or of a user's module, SystemExit included

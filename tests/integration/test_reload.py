@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.conftest import CHECKOUT
 from tests.daemon_process import DaemonProcess, short_directory
 from tests.make_models import SLEEP_BASE
 from tests.make_versions import WIDTH
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.tensorflow]
 
@@ -64,7 +64,7 @@ def times(server: DaemonProcess, versions: Path) -> Iterator[Callable[..., Path]
             shutil.copytree(versions / str(number), directory / str(number))
         with server.client() as client:
             client.reload("times")
-            wait_until(lambda: "unloading" not in {row.state for row in client.models("times")}, "old ones leave")
+            wait_until(lambda: "unloading" not in {row.state for row in client.models("times")}, what="old ones leave")
         return directory
 
     yield put
@@ -86,13 +86,6 @@ def rows(count: int) -> np.ndarray[Any, Any]:
 def version_of(client: predictd.Client, version: int | str | None = None) -> int:
     """Return which version answers."""
     return client.predict("times", rows(1), version=version).receipt.version
-
-
-def wait_until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.02)
 
 
 class Callers:
@@ -121,7 +114,7 @@ class Callers:
 
     def wait_for(self, version: int) -> None:
         """Wait until a version answers all of them."""
-        wait_until(lambda: self.failures or set(self.versions[-20:]) == {version}, f"answers by version {version}")
+        wait_until(lambda: self.failures or set(self.versions[-20:]) == {version}, what=f"answers by version {version}")
 
     def _ask(self, count: int) -> None:
         x = rows(count)
@@ -143,7 +136,9 @@ def test_under_load_new_versions_come_and_old_ones_go_and_no_request_fails(
             shutil.copytree(versions / str(number), directory / str(number))
             assert client.load("times").done[0].startswith(f"model times version {number} is ready")
             callers.wait_for(number)
-            wait_until(lambda: {row.state for row in client.models("times")[1:]} == {"available"}, "older ones leave")
+            wait_until(
+                lambda: {row.state for row in client.models("times")[1:]} == {"available"}, what="older ones leave"
+            )
     assert set(callers.versions) == set(range(1, COUNT + 1))
 
 
@@ -169,7 +164,7 @@ def test_what_comes_and_goes_leaves_no_memory_behind(
         for _ in range(count):
             file.touch()
             client.load("times", 1)
-        wait_until(lambda: "unloading" not in {row.state for row in client.models("times")}, "old ones leave")
+        wait_until(lambda: "unloading" not in {row.state for row in client.models("times")}, what="old ones leave")
         resident = client.status().rss_bytes
         assert resident is not None
         return resident
@@ -192,9 +187,9 @@ def test_the_last_version_is_unloaded_with_work_in_flight(client: predictd.Clien
     seconds = np.array([SLEEP_BASE + 2.0], "float32")
     with ThreadPoolExecutor(2) as pool:
         working = pool.submit(client.predict, "sleeper", seconds)
-        wait_until(lambda: client.status().running_ms > 0, "the run begins")
+        wait_until(lambda: client.status().running_ms > 0, what="the run begins")
         unloading = pool.submit(client.unload, "sleeper")
-        wait_until(lambda: client.models("sleeper")[0].state == "unloading", "the order arrives")
+        wait_until(lambda: client.models("sleeper")[0].state == "unloading", what="the order arrives")
         with pytest.raises(predictd.ModelNotFoundError, match=r"is not served now.*predictd load sleeper"):
             client.predict("sleeper", seconds)
         assert not unloading.done()

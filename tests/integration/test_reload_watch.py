@@ -16,8 +16,8 @@ import pytest
 import predictd
 from tests.conftest import CHECKOUT
 from tests.daemon_process import DaemonProcess
-from tests.integration.test_reload import wait_until
 from tests.make_versions import WIDTH
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.tensorflow]
 
@@ -47,7 +47,7 @@ def test_a_watched_directory_from_nothing_to_the_second_version(
     directory.mkdir()
     flags = ("--watch-s", "0.1", "--settle-s", "0.3", "--memory-limit-bytes", str(1 << 36))
     daemon = start_daemon(directory, *flags, wait=False)
-    wait_until(lambda: "waiting for one" in daemon.log, "the daemon waits")
+    wait_until(lambda: "waiting for one" in daemon.log, what="the daemon waits")
     assert daemon.process is not None
     assert daemon.process.poll() is None
     with daemon.client() as client:
@@ -66,11 +66,11 @@ def test_a_watched_directory_from_nothing_to_the_second_version(
                 file.write(whole[begin : begin + len(whole) // 8 + 1])
                 file.flush()
                 assert client.predict("times", X).receipt.version == 1
-        wait_until(lambda: client.predict("times", X).receipt.version == 2, "the new version")
+        wait_until(lambda: client.predict("times", X).receipt.version == 2, what="the new version")
 
         (directory / "3").mkdir()
         huge_file(directory / "3" / "model.keras")
-        wait_until(lambda: client.models("times")[0].error, "the refusal")
+        wait_until(lambda: client.models("times")[0].error, what="the refusal")
         newest = client.models("times")[0]
         assert (newest.version, newest.state) == (3, "failed")
         assert "does not fit: loading it takes about" in newest.error
@@ -95,19 +95,19 @@ def test_what_comes_into_a_directory_takes_no_name_and_new_golden_samples_are_se
     with daemon.client() as client:
         before = client.models("times")[0]
         shutil.copytree(versions / "2", directory / "times" / "2")
-        wait_until(lambda: client.models("times")[0].model_notes, "the note on who wanted the name")
+        wait_until(lambda: client.models("times")[0].model_notes, what="the note on who wanted the name")
         [model] = client.models("times")
         assert f"is taken twice: by {directory / 'times.keras'} and by {directory / 'times'}; " in model.model_notes[0]
         assert (model.version, model.digest) == (1, before.digest)
 
         golden: dict[str, Any] = {"inputs/x": X, "outputs/y": X * 7}
         np.savez(directory / "times.golden.npz", **golden)
-        wait_until(lambda: client.models("times")[0].error, "the refusal")
+        wait_until(lambda: client.models("times")[0].error, what="the refusal")
         [model] = client.models("times")
         assert model.is_ready
         assert "times.golden.npz" in model.error
         np.savez(directory / "times.golden.npz", **{**golden, "outputs/y": X})
-        wait_until(lambda: client.models("times")[0].gate.startswith("passed"), "the reload")
+        wait_until(lambda: client.models("times")[0].gate.startswith("passed"), what="the reload")
         assert client.models("times")[0].error == ""
 
 

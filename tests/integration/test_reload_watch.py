@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -109,6 +111,42 @@ def test_what_comes_into_a_directory_takes_no_name_and_new_golden_samples_are_se
         np.savez(directory / "times.golden.npz", **{**golden, "outputs/y": X})
         wait_until(lambda: client.models("times")[0].gate.startswith("passed"), what="the reload")
         assert client.models("times")[0].error == ""
+
+
+def test_a_version_that_is_not_listed_or_too_large_is_refused_and_the_old_one_stays(
+    start_daemon: Callable[..., DaemonProcess], run_directory: Path, versions: Path
+) -> None:
+    whole = versions / "1" / "model.keras"
+    digest, size = f"sha256:{hashlib.sha256(whole.read_bytes()).hexdigest()}", whole.stat().st_size
+    for name in ("listed", "small"):
+        shutil.copytree(versions / "1", run_directory / name / "1")
+        shutil.copytree(versions / "2", run_directory / name / "2.tmp")
+    configuration = run_directory / "predictd.toml"
+    listed = f'[models.listed]\npath = "listed"\ndigests = ["{digest}"]'
+    configuration.write_text(f'{listed}\n[models.small]\npath = "small"\nmax_bytes = {size}\n')
+    other = run_directory / "listed" / "2.tmp" / "model.keras"
+    got = f"sha256:{hashlib.sha256(other.read_bytes()).hexdigest()}"
+    with zipfile.ZipFile(run_directory / "small" / "2.tmp" / "model.keras", "a") as archive:
+        archive.writestr("more", b"0" * size)
+    larger = (run_directory / "small" / "2.tmp" / "model.keras").stat().st_size
+    daemon = start_daemon("--config", configuration)
+    with daemon.client() as client:
+        assert [row.state for row in client.models("listed") + client.models("small")] == ["ready"] * 2
+        for name, said in (
+            ("listed", f"expected digest {digest}, got {got}; if the file is the right one, add that to the model's"),
+            ("small", f"has {larger} bytes, and model 'small' may have max_bytes = {size}; raise that"),
+        ):
+            directory = run_directory / name
+            (directory / "2.tmp").rename(directory / "2")
+            with pytest.raises(predictd.ModelLoadError, match=re.escape(said)):
+                client.reload(name)
+            newest, oldest = client.models(name)
+            assert (newest.version, newest.state, oldest.version, oldest.state) == (2, "failed", 1, "ready")
+            assert newest.error.startswith(f"{directory / '2' / 'model.keras'}: ")
+            assert said in newest.error
+            np.testing.assert_array_equal(client.predict(name, X).outputs, X)
+            assert client.predict(name, X).receipt.version == 1
+    assert "Traceback" not in daemon.log
 
 
 def test_without_a_watch_a_server_with_nothing_to_serve_ends(

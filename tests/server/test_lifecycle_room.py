@@ -8,9 +8,10 @@ import pytest
 
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.messages import ErrorResponse
+from predictd_server.models.files import ModelFile
 from predictd_server.models.settings import ModelSettings
 from tests.model_files import keras_file
-from tests.server.loader_bench import LoaderBench
+from tests.server.loader_bench import LoaderBench, done
 
 NO_ROOM = ModelLoadError("does not fit", {"needs_bytes": 10_000_000, "left_bytes": 7_500_000})
 WAITS = "does not fit; it waits for room: 2.5 MB are missing"
@@ -95,3 +96,23 @@ def test_what_was_ordered_in_vain_does_not_wait(tmp_path: Path) -> None:
     bench.troubles.clear()
     bench.unload(model="n")
     assert bench.ready == [2]
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_what_can_leave_has_left_before_the_next_is_loaded(tmp_path: Path, *, is_ordered: bool) -> None:
+    bench = bench_of_two(tmp_path, 1, watch_s=10.0).begin()
+    replaced = bench.runners[0]
+    assert bench.signature().runner is replaced
+
+    def meanwhile(file: ModelFile) -> None:
+        if file.name == "n" and not replaced.is_closed:
+            raise NO_ROOM
+
+    bench.meanwhile = meanwhile
+    bench.add(1)
+    keras_file(tmp_path / "n" / "1" / "model.keras")
+    if is_ordered:
+        assert "model n version 1 is ready" in done(bench.reload())[1]
+    else:
+        bench.look()
+    assert len(bench.loads) == 4

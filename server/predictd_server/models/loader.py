@@ -87,7 +87,7 @@ class Loader:
     def bring(self, file: ModelFile) -> bool:
         """Load one version, of those that `begin` returned perhaps; return whether it could be."""
         try:
-            self._stock.bring(file)
+            self._bring(file)
         except ModelLoadError:
             return False
         return True
@@ -115,6 +115,11 @@ class Loader:
         if order is not None:
             self.carry_out(order, now_s)
         return order is not None
+
+    def _bring(self, file: ModelFile) -> str:
+        # First: what can leave may take the room that this one needs.
+        self._release()
+        return self._stock.bring(file)
 
     def _release(self) -> None:
         if self._departures.tend():
@@ -167,7 +172,7 @@ class Loader:
         errors: list[ModelLoadError] = []
         for file in due_loads(self._stock.standing(name), retries=retries):
             try:
-                done.append(self._stock.bring(file))
+                done.append(self._bring(file))
             except ModelLoadError as error:
                 errors.append(error)
         return done + self._let_surplus_go(name), errors
@@ -214,7 +219,7 @@ class Loader:
         if standing.ready.get(file.version) == standing.found.fingerprints.get(file.version):
             done = [f"model {name} version {file.version}: was ready before"]
         else:
-            done = [self._stock.bring(file)]
+            done = [self._bring(file)]
         # Anew: labels may have been set during the load.
         will = self._stock.standing(name).will
         if request.version is not None:

@@ -1,13 +1,12 @@
 """Trust: what is asked of a model's files before anything of them is read by TensorFlow.
 
-Owns the bounds on size and memory and the list of digests. What code a file may carry is judged where files are taken
-apart. Loader thread.
+Owns the bounds on size and memory and the list of digests; it looks at nothing but its arguments. What code a file may
+carry is judged where files are taken apart. Loader thread.
 """
 
 from __future__ import annotations
 
 from predictd_proto.errors import ModelLoadError
-from predictd_server.models.contents import size_bytes
 from predictd_server.models.files import ModelFile, ModelFormat
 from predictd_server.models.settings import ModelSettings
 
@@ -21,8 +20,27 @@ LOAD_TIMES = {
 }
 
 
-def check_trust(file: ModelFile, settings: ModelSettings, digest: str) -> None:
-    """Refuse a model that is larger than `max_bytes`, or none of those that `digests` lists.
+def check_size(file: ModelFile, settings: ModelSettings, size_bytes: int) -> None:
+    """Refuse a model that is larger than `max_bytes`; cheap, so that it can come before the digest.
+
+    Args:
+        file: What is to be loaded.
+        settings: Its model's.
+        size_bytes: What all its files hold.
+
+    Raises:
+        ModelLoadError: It is refused.
+    """
+    if settings.max_bytes is not None and size_bytes > settings.max_bytes:
+        text = (
+            f"{file.path}: has {size_bytes} bytes, and model {file.name!r} may have max_bytes = {settings.max_bytes}; "
+            "raise that if the file is the right one"
+        )
+        raise ModelLoadError(text)
+
+
+def check_digest(file: ModelFile, settings: ModelSettings, digest: str) -> None:
+    """Refuse a model that is none of those that `digests` lists.
 
     Args:
         file: What is to be loaded.
@@ -32,7 +50,6 @@ def check_trust(file: ModelFile, settings: ModelSettings, digest: str) -> None:
     Raises:
         ModelLoadError: It is refused.
     """
-    check_size(file, settings)
     if settings.digests and digest not in settings.digests:
         expected = settings.digests[0] if len(settings.digests) == 1 else "one of " + ", ".join(settings.digests)
         text = (
@@ -43,26 +60,12 @@ def check_trust(file: ModelFile, settings: ModelSettings, digest: str) -> None:
         raise ModelLoadError(text)
 
 
-def check_size(file: ModelFile, settings: ModelSettings) -> None:
-    """Refuse a model that is larger than `max_bytes`; cheap, so that it can come before the digest.
-
-    Raises:
-        ModelLoadError: It is refused.
-    """
-    size = size_bytes(file.path)
-    if settings.max_bytes is not None and size > settings.max_bytes:
-        text = (
-            f"{file.path}: has {size} bytes, and model {file.name!r} may have max_bytes = {settings.max_bytes}; raise "
-            "that if the file is the right one"
-        )
-        raise ModelLoadError(text)
-
-
-def check_memory(file: ModelFile, *, used_bytes: int, limit_bytes: int) -> None:
+def check_memory(file: ModelFile, *, size_bytes: int, used_bytes: int, limit_bytes: int) -> None:
     """Refuse a model that would not fit while it is loaded.
 
     Args:
         file: What is to be loaded.
+        size_bytes: What all its files hold.
         used_bytes: What is taken already.
         limit_bytes: The server's `memory_limit_bytes`; 0 for none.
 
@@ -71,13 +74,13 @@ def check_memory(file: ModelFile, *, used_bytes: int, limit_bytes: int) -> None:
     """
     if not limit_bytes:
         return
-    size, times, left = size_bytes(file.path), LOAD_TIMES[file.format], max(limit_bytes - used_bytes, 0)
-    needs = size * times
+    times, left = LOAD_TIMES[file.format], max(limit_bytes - used_bytes, 0)
+    needs = size_bytes * times
     if needs > left:
         text = (
-            f"{file.path}: does not fit: loading it takes about {needs} bytes, {times} times the {size} of its files: "
-            "until the load ends its weights are there as they were read, as variables and in the graph that is made "
-            f"of them (an estimate, by the peaks of models that were measured). {left} of memory_limit_bytes = "
+            f"{file.path}: does not fit: loading it takes about {needs} bytes, {times} times the {size_bytes} of its "
+            "files: until the load ends its weights are there as they were read, as variables and in the graph that is "
+            f"made of them (an estimate, by the peaks of models that were measured). {left} of memory_limit_bytes = "
             f"{limit_bytes} are left: the process has {used_bytes} in memory now, libraries and all. Unload a version "
             "that nobody needs (`predictd unload`), keep fewer of them (`versions`), or raise the limit"
         )

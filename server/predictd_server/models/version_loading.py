@@ -18,14 +18,14 @@ from predictd_proto.metadata import ModelMetadata
 from predictd_server.ladder import batch_ladder, within_bytes
 from predictd_server.lengths import FreeAxes
 from predictd_server.models.backend import choose_backend
-from predictd_server.models.contents import digest_of
+from predictd_server.models.contents import digest_of, size_bytes
 from predictd_server.models.files import ModelFile
 from predictd_server.models.gate import check_golden
 from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.registry import READY, ServedModel
 from predictd_server.models.serving_notes import serving_notes
 from predictd_server.models.settings import PAD, ModelSettings
-from predictd_server.models.trust import check_memory, check_size, check_trust
+from predictd_server.models.trust import check_digest, check_memory, check_size
 from predictd_server.resident import resident_bytes
 from predictd_server.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
@@ -111,10 +111,12 @@ class VersionLoading:
 
     def _judge(self, file: ModelFile, settings: ModelSettings) -> None:
         """Refuse files before anything of them is taken apart."""
-        check_size(file, settings)
-        check_memory(file, used_bytes=resident_bytes() or 0, limit_bytes=self._settings.memory_limit_bytes)
+        size = size_bytes(file.path)
+        check_size(file, settings, size)
+        limit_bytes = self._settings.memory_limit_bytes
+        check_memory(file, size_bytes=size, used_bytes=resident_bytes() or 0, limit_bytes=limit_bytes)
         if settings.digests:
-            check_trust(file, settings, digest_of(file.path))
+            check_digest(file, settings, digest_of(file.path))
 
     def _signatures(
         self, file: ModelFile, settings: ModelSettings, loaded: LoadedModel, ladder: tuple[int, ...]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from predictd_proto.errors import ConfigError, ModelLoadError, PredictdError
+from predictd_server.models.contents import fingerprint_of, size_bytes
 from predictd_server.models.files import ModelFormat, check_file
 from predictd_server.models.policy import wanted
 from predictd_server.models.repository import Repository
@@ -213,6 +214,16 @@ def test_what_can_t_be_read_is_told(name: str, as_nobody: Path) -> None:
     said = [text for model in there.look().values() for text in (*model.problems.values(), *model.notes)]
     (as_nobody / name).chmod(0o700)
     assert any("give the daemon's user access" in text for text in [*said, *there.refused])
+
+
+def test_the_state_of_files_that_can_t_be_looked_at_is_a_state(as_nobody: Path) -> None:
+    path = keras_file(as_nobody / "m" / "1" / "m.keras")
+    (as_nobody / "m").chmod(0)
+    states = [fingerprint_of(path), fingerprint_of(path.parent)]
+    assert size_bytes(path) == 0
+    (as_nobody / "m").chmod(0o700)
+    assert [state.size_bytes for state in states] == [0, 0]
+    assert fingerprint_of(path) != states[0]
 
 
 @pytest.mark.parametrize("function", ["listdir", "stat", "access"])

@@ -54,7 +54,7 @@ def fingerprint(file: ModelFile) -> Fingerprint:
 
 def fingerprint_of(root: Path) -> Fingerprint:
     """Return the state of a file and of the samples beside it, or of all files in a directory. It never raises."""
-    is_directory = root.is_dir()
+    is_directory = os.path.isdir(root)  # a Path raises for one in a directory that is closed to us
     entries = []
     for name, path in files_in(root) if is_directory else _with_samples(root):
         if is_directory and any(map(is_temporary, name.split("/"))):
@@ -106,7 +106,7 @@ def files_in(path: Path) -> list[tuple[str, str]]:
 
     Names are relative to the directory, with slashes. Links are followed, as a loader follows them.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [(path.name, str(path))]
     return sorted(_walk(str(path), "", frozenset()))
 

@@ -1,8 +1,8 @@
 """Frozen graphs, seen from outside: whether a `.pb` file is a whole GraphDef.
 
 Owns the walk over a protobuf message's outermost fields, whose lengths must add up to the file's. It knows the few
-field numbers of `tensorflow/core/framework/graph.proto` and imports no TensorFlow. Main
-thread at the start, the models thread from then on: each look calls it.
+field numbers of `tensorflow/core/framework/graph.proto` and imports no TensorFlow. Main thread at the
+start, the models thread from then on: each look calls it.
 """
 
 from __future__ import annotations

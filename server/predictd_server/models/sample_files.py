@@ -1,8 +1,8 @@
 """Sample files: the arrays that lie beside a model's version, golden ones and recorded requests.
 
 Owns where they lie, how they are read (never unpickled, never larger than announced), and the check of an array against
-a tensor's spec. What is done with them is `gate.py`'s and `recorded.py`'s. Loader thread;
-where they lie, any thread.
+a tensor's spec. What is done with them is `gate.py`'s and `recorded.py`'s. Loader thread; where they lie, any
+thread.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ class LoaderBench:
         loads: The versions that were loaded, in order, failed ones too.
         troubles: What a load of a version raises.
         meanwhile: Called with each file while it is loaded.
+        is_loading: Whether departures are told that a version is loaded.
         on_reclaim: Called when memory that nobody uses is given back.
         seen: The core's `seen_generation`; None for one that has seen all.
     """
@@ -62,12 +63,15 @@ class LoaderBench:
         self.meanwhile: Callable[[ModelFile], object] = lambda file: None
         self.seen: int | None = None
         self.now = 0.0
+        self.is_loading = False
         self.reclaimed = 0
         self.on_reclaim: Callable[[], object] = lambda: None
         self.registry = Registry()
         self.desk = OrderDesk(clock=lambda: self.now)
         repository = Repository([ModelSettings(**{"name": "m", "path": path, **fields}), *beside])
-        departures = Departures(lambda: self.registry.generation if self.seen is None else self.seen, self._reclaim)
+        departures = Departures(
+            lambda: self.registry.generation if self.seen is None else self.seen, self._reclaim, lambda: self.is_loading
+        )
         self.stock = Stock(self.registry, self._load, departures, self._reclaim)
         self.loader = Loader(
             registry=self.registry,

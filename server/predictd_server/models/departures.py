@@ -39,11 +39,20 @@ class Departures:
     Args:
         seen_generation: Returns up to which of the registry's changes no request comes in for what it held before.
         reclaim: Gives memory that nobody uses back to the system.
+        is_loading: Returns whether a version is loaded now: then what came back can't be told from what that takes.
+
+    Attributes:
+        steps: Counts the begin and the end of every release; who measures memory across one measures both. Any thread
+            reads it.
     """
 
-    def __init__(self, seen_generation: Callable[[], int], reclaim: Callable[[], None]) -> None:
+    def __init__(
+        self, seen_generation: Callable[[], int], reclaim: Callable[[], None], is_loading: Callable[[], bool]
+    ) -> None:
         self._seen_generation = seen_generation
         self._reclaim = reclaim
+        self._is_loading = is_loading
+        self.steps = 0
         self._leaving: list[_Leaving] = []
 
     def __len__(self) -> int:
@@ -88,22 +97,25 @@ class Departures:
             leaving = self._leaving[number]
             if leaving.generation <= seen and not _is_needed(leaving.served):
                 del self._leaving[number]
-                _release(leaving, self._reclaim)
+                self._release(leaving)
         return len(self._leaving) < count
 
-
-def _release(leaving: _Leaving, reclaim: Callable[[], None]) -> None:
-    metadata = leaving.served.metadata
-    before_bytes = resident_bytes()
-    _close(leaving.served)
-    reclaim()
-    text = f"model {metadata.name} version {metadata.version}: unloaded{_came_back(before_bytes)}"
-    _log.info("%s", text)
-    for on_gone in leaving.on_gone:
+    def _release(self, leaving: _Leaving) -> None:
+        metadata = leaving.served.metadata
+        before_bytes = None if self._is_loading() else resident_bytes()
+        self.steps += 1
         try:
-            on_gone(text)
-        except Exception:  # a bug of ours must not keep it from the others, nor the other versions in memory
-            _log.exception("internal error after %s", text)
+            _close(leaving.served)
+            self._reclaim()
+        finally:
+            self.steps += 1
+        text = f"model {metadata.name} version {metadata.version}: unloaded{_came_back(before_bytes)}"
+        _log.info("%s", text)
+        for on_gone in leaving.on_gone:
+            try:
+                on_gone(text)
+            except Exception:  # a bug of ours must not keep it from the others, nor the other versions in memory
+                _log.exception("internal error after %s", text)
 
 
 def _is_needed(served: ServedModel) -> bool:

@@ -62,10 +62,11 @@ class ModelsThread:
         self.desk = OrderDesk()
         self._registry = registry
         self._on_started = on_started
-        self._loading = VersionLoading(settings)
+        self._is_loading = False
+        departures = Departures(seen_generation, reclaim_memory, lambda: self._is_loading)
+        self._loading = VersionLoading(settings, lambda: departures.steps)
         self._loader_thread = LoaderThread(self._loading.load, on_done=self.desk.wake)
         self._is_stopping = False
-        departures = Departures(seen_generation, reclaim_memory)
         self._loader = Loader(
             registry=registry,
             repository=repository,
@@ -128,10 +129,14 @@ class ModelsThread:
         if self._is_stopping:
             text = f"{file.path}: is not loaded any more: the server is shutting down"
             raise ServerDrainingError(text)
-        loaded = self._loader_thread.begin(file, settings)
-        while not loaded.done() and not self._is_stopping:
-            self._attend()
-        return loaded.result()
+        self._is_loading = True
+        try:
+            loaded = self._loader_thread.begin(file, settings)
+            while not loaded.done() and not self._is_stopping:
+                self._attend()
+            return loaded.result()
+        finally:
+            self._is_loading = False
 
     def _attend(self) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from predictd_server.models.backend import choose_backend
 from predictd_server.models.contents import digest_of, size_bytes
 from predictd_server.models.files import ModelFile
 from predictd_server.models.gate import check_golden
+from predictd_server.models.growth import Growth
 from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.registry import READY, ServedModel
 from predictd_server.models.serving_notes import serving_notes
@@ -50,13 +51,15 @@ class VersionLoading:
 
     Args:
         settings: Ladder, bounds, the backend and its runtime's settings.
+        releases: As for `Growth`; where nothing ever leaves, nothing is to be told.
 
     Raises:
         ConfigError: The backend isn't installed.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, releases: Callable[[], int] = lambda: 0) -> None:
         self._settings = settings
+        self._releases = releases
         self._backend = choose_backend(settings)
         self._runtime: dict[str, Any] = {}
 
@@ -78,7 +81,7 @@ class VersionLoading:
             self._runtime = self._backend.start(self._settings)
             _set_aside_libraries()
         self._judge(file, settings)
-        before_bytes, started = resident_bytes(), monotonic()
+        growth, started = Growth(self._releases), monotonic()
         ladder = self._settings.ladder if settings.max_batch_size is None else batch_ladder(settings.max_batch_size)
         loaded = self._backend.load(file, settings, ladder)
         try:
@@ -90,7 +93,8 @@ class VersionLoading:
             gate = check_golden(file, settings, signatures, loaded.default_signature)
             notes = tuple(serving_notes(signatures))
             # What the largest batches worked in: 110 MB of a ResNet50. Not worth the interruption for a small model.
-            if (_growth(before_bytes) or 0) > RECLAIMED_BYTES:
+            grown_bytes = growth.bytes()
+            if grown_bytes is None or grown_bytes > RECLAIMED_BYTES:
                 reclaim_memory()
         except BaseException:
             loaded.close()
@@ -103,7 +107,7 @@ class VersionLoading:
             signatures,
             load_ms=(loaded_at - started) * 1000,
             warmup_ms=(monotonic() - loaded_at) * 1000,
-            grown_bytes=_growth(before_bytes),
+            grown_bytes=growth.bytes(),
             gate=gate,
             notes=(*loaded.notes, *notes),
         )
@@ -172,11 +176,6 @@ def _set_aside_libraries() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _growth(before_bytes: int | None) -> int | None:
-    after_bytes = resident_bytes()
-    return None if before_bytes is None or after_bytes is None else max(after_bytes - before_bytes, 0)
 
 
 def _ready_metadata(

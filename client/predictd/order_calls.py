@@ -71,7 +71,8 @@ class OrderCalls:
         """Let a label ("stable", "canary") point at a version, or take it away, and return what was done.
 
         It holds over what the server's configuration says of that label until the server ends, also while its version
-        or the whole model is unloaded. A load that goes on is not waited for.
+        or the whole model is unloaded. The load under way is not waited for, unless an earlier order for this model, or
+        a `reload` of all, waits for it.
 
         Args:
             model: The model's name.

@@ -1,7 +1,7 @@
-"""The control socket: handshake, status, metadata and orders, answered whatever the engine and the loader do.
+"""The control socket: handshake, status, metadata and orders, answered whatever the engine and the models thread do.
 
 Owns the control socket and its thread. It reads the state of others and never waits for any of them: an order is handed
-to the loader and answered when that is done, other questions meanwhile.
+to the models thread and answered when that is done, other questions meanwhile.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class Daemon:
             _log.info("%s: draining; send it again to stop at once", self._stop.received.name)
 
     def _started(self) -> None:
-        """Called on the loader's thread when what was there at the start has been loaded or has failed."""
+        """Called on the models thread when what was there at the start has been loaded or has failed."""
         names = [model.name for model in self._greeting.registry.metadata() if model.is_ready]
         if names:
             _log.info("ready after %.1f s: %s", monotonic() - self._started_s, ", ".join(dict.fromkeys(names)))

@@ -100,7 +100,7 @@ class Registry:
         self.is_starting = False
         self.has_served = False
 
-    # --- the loader's ------------------------------------------------------------------------------------------------
+    # --- the models thread's -----------------------------------------------------------------------------------------
 
     def put(self, served: ServedModel) -> None:
         """Add a version, or replace the one of that name and number."""

@@ -234,7 +234,10 @@ class Stock:
     # --- what is shown -----------------------------------------------------------------------------------------------
 
     def show(self, name: str) -> None:
-        """Bring what clients see of a model's versions in line with what is known of them, in one step."""
+        """Bring what clients see of a model's versions in line with what is known of them.
+
+        The versions change in one step, however many there are; labels, default and notes follow.
+        """
         model = self._models[name]
         there = _versions(model.found)
         shown = {served.metadata.version: served for served in self._registry.versions(name)}

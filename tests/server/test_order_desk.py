@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -138,18 +137,23 @@ def test_an_order_whose_time_is_up_hides_no_wake() -> None:
 
 
 def test_an_order_whose_time_is_up_does_not_begin_the_wait_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = OrderDesk()
     now = [0.0]
     waits_s: list[float | None] = []
 
+    def clock() -> float:
+        now[0] += 4
+        return now[0]
+
+    desk = OrderDesk(clock=clock)
+
     class Waiting(threading.Condition):
-        def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        def wait(self, timeout: float | None = None) -> bool:
             waits_s.append(timeout)
-            now[0] += 4
-            return predicate()
+            desk.wake()
+            return True
 
     monkeypatch.setattr(desk, "_changed", Waiting())
     monkeypatch.setattr(orders, "monotonic", lambda: now[0])
     desk.take_in(LabelRequest(id=1, model="m", label="late", version=1, timeout_ms=0.0), b"late")
     assert desk.next_label(6) is None
-    assert waits_s == [6, 2]
+    assert waits_s == [2]

@@ -243,6 +243,7 @@ class Loader:
             for label, number in sorted(labels_of(standing).items())
             if number in going
         ]
+        awaited = len(going)
 
         def left_memory(text: str) -> None:
             nonlocal awaited
@@ -251,7 +252,7 @@ class Loader:
             if not awaited:
                 self._guard(order, lambda: self._answer(order, done))
 
-        awaited = len(going) + self._departures.tell(name, version, left_memory)
+        awaited += self._departures.tell(name, version, left_memory)
         if not awaited:
             self._answer(order, [f"model {name}: nothing of that was loaded"])
         for number in going:

@@ -12,21 +12,18 @@ from dataclasses import dataclass, field, replace
 
 from predictd_proto.errors import ModelLoadError, ModelNotFoundError, PredictdError, ServerDrainingError
 from predictd_proto.facts import safe_text
-from predictd_proto.metadata import ModelMetadata
 from predictd_proto.quantities import bytes_text, counted
 from predictd_server.models.contents import Fingerprint, fingerprint
 from predictd_server.models.departures import Departures
 from predictd_server.models.files import ModelFile
 from predictd_server.models.found import Found
 from predictd_server.models.lifecycle import KEPT, Failure, Standing, Will, labels_of, wanted_versions
-from predictd_server.models.registry import AVAILABLE, FAILED, LOADING, UNLOADING, Registry, ServedModel
+from predictd_server.models.registry import LOADING, UNLOADING, Registry, ServedModel
+from predictd_server.models.rows import is_news, not_served, ready_text, shown_notes
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.version_loading import MOST_TEXT, unloaded
 
 _log = logging.getLogger("predictd")
-
-#: A directory may be full of names that are no versions.
-MOST_NOTES = 16
 
 Load = Callable[[ModelFile, ModelSettings], ServedModel]
 
@@ -159,7 +156,7 @@ class Stock:
         self._name(file.name)
         if before is not None:
             self._departures.add(before, self._registry.generation)
-        text = _ready_text(served.metadata)
+        text = ready_text(served.metadata)
         _log.info("%s", text)
         return text
 
@@ -242,11 +239,14 @@ class Stock:
         there = _versions(model.found)
         shown = {served.metadata.version: served for served in self._registry.versions(name)}
         leaving = {version for version, served in shown.items() if served.metadata.state == UNLOADING}
-        rows = [_not_served(model, version) for version in there - leaving - model.coming - model.ready.keys()]
+        rows = [
+            not_served(model.found, version, model.reason(version), model.notes.get(version))
+            for version in there - leaving - model.coming - model.ready.keys()
+        ]
         for version in model.ready.keys() & shown.keys():
             metadata = replace(shown[version].metadata, error=self._trouble(model, version))
             rows.append(replace(shown[version], metadata=metadata))
-        news = [row for row in rows if _is_news(row, shown.get(row.metadata.version))]
+        news = [row for row in rows if is_news(row, shown.get(row.metadata.version))]
         gone = shown.keys() - there - leaving - model.coming - model.ready.keys()
         self._registry.update(name, news, gone)
         self._name(name)
@@ -260,7 +260,7 @@ class Stock:
 
     def _put(self, served: ServedModel) -> None:
         """Publish a version, unless it is shown just so: each change makes the core forget what it has recognised."""
-        if _is_news(served, self._registry.get(served.metadata.name, served.metadata.version)):
+        if is_news(served, self._registry.get(served.metadata.name, served.metadata.version)):
             self._registry.put(served)
 
     def _name(self, name: str) -> None:
@@ -270,50 +270,8 @@ class Stock:
         labels = labels_of(model.standing())
         self._registry.set_labels(name, labels)
         self._registry.set_default(name, model.found.settings.default_version)
-        self._registry.set_notes(name, _shown_notes(model.found.notes))
-
-
-def _is_news(served: ServedModel, shown: ServedModel | None) -> bool:
-    """Whether a version differs from how it is shown, but for what the registry adds."""
-    if shown is None:
-        return True
-    was = shown.metadata
-    told = replace(served.metadata, labels=was.labels, is_default=was.is_default, model_notes=was.model_notes)
-    return told != was
-
-
-def _shown_notes(notes: tuple[str, ...]) -> tuple[str, ...]:
-    shown = tuple(safe_text(note, MOST_TEXT) for note in notes[:MOST_NOTES])
-    return shown if len(notes) <= MOST_NOTES else (*shown, f"and {len(notes) - MOST_NOTES} more; the log has all")
+        self._registry.set_notes(name, shown_notes(model.found.notes))
 
 
 def _versions(found: Found) -> set[int]:
     return {*found.versions, *found.problems}
-
-
-def _not_served(model: _Model, version: int) -> ServedModel:
-    found = model.found
-    problem = found.problems.get(version)
-    if problem is not None:
-        name = found.settings.name
-        metadata = ModelMetadata(name=name, version=version, state=FAILED, error=safe_text(problem, MOST_TEXT))
-        return ServedModel(metadata)
-    file, reason = found.versions[version], model.reason(version)
-    if reason:
-        return unloaded(file, FAILED, reason)
-    row = unloaded(file, AVAILABLE)
-    note = model.notes.get(version)
-    return row if note is None else ServedModel(replace(row.metadata, notes=(note,)))
-
-
-def _ready_text(metadata: ModelMetadata) -> str:
-    spec = metadata.signature()
-    signature = ""
-    if spec is not None:
-        inputs = ", ".join(f"{tensor.name} {tensor}" for tensor in spec.inputs)
-        outputs = ", ".join(f"{tensor.name} {tensor}" for tensor in spec.outputs)
-        signature = f": {inputs} -> {outputs}"
-    return (
-        f"model {metadata.name} version {metadata.version} is ready{signature}; runner {metadata.runner}, "
-        f"loaded in {metadata.load_ms / 1000:.1f} s, warmed in {metadata.warmup_ms / 1000:.1f} s"
-    )

@@ -9,6 +9,7 @@ import pytest
 
 from predictd_proto.errors import ModelNotFoundError, VersionNotFoundError
 from predictd_proto.limits import MAX_LIST_ITEMS
+from predictd_server.models.order_rules import cut_to_fit
 from predictd_server.models.settings import ModelSettings
 from tests.model_files import keras_file
 from tests.server.loader_bench import LoaderBench, done, refused
@@ -337,6 +338,13 @@ def test_an_order_is_answered_however_much_there_is_to_tell(tmp_path: Path) -> N
     answer = bench.load(1)
     assert done(answer)
     assert answer.models[-1].version == 1
+
+
+def test_what_was_done_and_does_not_fit_into_an_answer_is_counted_in_it() -> None:
+    assert cut_to_fit(["one", "two"]) == ("one", "two")
+    texts = cut_to_fit([str(number) for number in range(MAX_LIST_ITEMS + 5)])
+    assert len(texts) == MAX_LIST_ITEMS
+    assert texts[-2:] == (str(MAX_LIST_ITEMS - 2), "and 6 more")
 
 
 def test_reload_says_what_failed_and_what_was_done_besides(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import logging
 from collections.abc import Callable
 
 from predictd_proto.errors import InternalServerError, ModelLoadError, PredictdError
-from predictd_proto.facts import safe_text
-from predictd_proto.limits import MAX_LIST_ITEMS, MAX_MESSAGE_TEXT
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest, UnloadRequest
 from predictd_server.models.departures import Departures
@@ -26,6 +24,7 @@ from predictd_server.models.lifecycle import (
 from predictd_server.models.order_rules import (
     broken,
     check_label,
+    cut_to_fit,
     file_to_load,
     no_such_version,
     nothing_to_load,
@@ -302,8 +301,7 @@ class Loader:
         models: tuple[ModelMetadata, ...] = ()
         if name is None or name in self._registry.names():
             models = shown_versions(self._registry.metadata(name))
-        texts = tuple(safe_text(text, MAX_MESSAGE_TEXT) for text in done[:MAX_LIST_ITEMS])
-        self._desk.answer(order, OrderResponse(id=order.request.id, done=texts, models=models))
+        self._desk.answer(order, OrderResponse(id=order.request.id, done=cut_to_fit(done), models=models))
 
 
 def _nobody(text: str) -> None:

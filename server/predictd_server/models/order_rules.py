@@ -1,11 +1,15 @@
-"""The rules of orders: which file an order means, what can be no label, and in which words an order is refused.
+"""The rules of orders: which file an order means, what can be no label, and how it is told what was done or refused.
 
 Pure: it looks at nothing but its arguments and does nothing. Models thread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from predictd_proto.errors import InvalidRequestError, ModelLoadError, VersionNotFoundError
+from predictd_proto.facts import safe_text
+from predictd_proto.limits import MAX_LIST_ITEMS, MAX_MESSAGE_TEXT
 from predictd_server.models.fields import KEY_PATTERNS
 from predictd_server.models.files import ModelFile
 from predictd_server.models.lifecycle import KEPT, Standing, labels_of, newest_wanted
@@ -93,3 +97,11 @@ def no_such_version(name: str, version: int, there: list[int]) -> VersionNotFoun
     """Return that there is no such version, and which there are."""
     have = ", ".join(map(str, there)) or "none"
     return VersionNotFoundError(f"model {name!r} has no version {version} to load or unload; there are: {have}")
+
+
+def cut_to_fit(done: Sequence[str]) -> tuple[str, ...]:
+    """Return what was done as a message can hold it: where it is too much, the end says how much is left out."""
+    kept = list(done[:MAX_LIST_ITEMS])
+    if len(done) > MAX_LIST_ITEMS:
+        kept[-1] = f"and {len(done) - MAX_LIST_ITEMS + 1} more"
+    return tuple(safe_text(text, MAX_MESSAGE_TEXT) for text in kept)

@@ -5,7 +5,7 @@ Owns how far the loader steps back. Loader thread.
 Measured on 2 cores, 8 callers of a small MLP without a pause, requests during loads against those between. Beside
 other work: as it comes p99 2.4 times, p90 3 to 4 times; with niceness 10 and the shorter switch interval 0.9 to 1.6
 and 1.0 to 1.3, and a load takes 0.5 s then instead of 0.15. With nothing else on the cores p99 is 2.1 to 3.7 times
-with both: what is left is the interpreter (ARCHITECTURE.md, "Where the time goes"). Niceness 19 takes another fifth
+with both (ARCHITECTURE.md, "Where the time goes", tells what was tried besides). Niceness 19 takes another fifth
 off p99, but leaves a load a hundredth of a saturated machine in place of a tenth: a large model would take an hour.
 """
 

@@ -12,7 +12,7 @@ from time import monotonic
 
 import zmq
 
-from predictd_proto.errors import InternalServerError, PredictdError, RemoteProtocolError
+from predictd_proto.errors import PredictdError, RemoteProtocolError
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
 from predictd_proto.messages import (
@@ -28,6 +28,7 @@ from predictd_proto.messages import (
 from predictd_proto.orders import OrderRequest
 from predictd_proto.tensors import Buffer
 from predictd_server.models.orders import OrderDesk
+from predictd_server.refusals import fault
 from predictd_server.sockets import bind_router, router_socket
 from predictd_server.status_report import StatusReport
 
@@ -154,8 +155,7 @@ def packed(message: Message) -> list[Buffer]:
 
 def _fault(request_id: int | None) -> list[Buffer]:
     _log.exception("internal error while answering a control message")
-    text = "a fault in the server while answering; its log has the details"
-    return encode(ErrorResponse.from_error(request_id, InternalServerError(text)))
+    return encode(ErrorResponse.from_error(request_id, fault("answering")))
 
 
 def _answer(message: Message, report: StatusReport) -> Message | None:

@@ -335,11 +335,11 @@ class Core:
 
     def fail_message(self, peer: bytes, frames: Sequence[Buffer]) -> None:
         """Answer a message that a fault of ours kept from being taken in."""
-        self._answer_error(peer, request_id_of(frames), refusals.fault())
+        self._answer_error(peer, request_id_of(frames), refusals.fault("taking the message in"))
 
     def fail_batch(self, batch: Batch) -> None:
         """Answer a batch whose results a fault of ours kept from being taken in."""
-        self._fail(batch.parts, refusals.fault())
+        self._fail(batch.parts, refusals.fault("answering"))
 
     def drain(self) -> None:
         """Refuse new work from now on; what was admitted still runs."""

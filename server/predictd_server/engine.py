@@ -13,11 +13,11 @@ from math import isfinite
 from queue import SimpleQueue
 from time import monotonic
 
-from predictd_proto.errors import InternalServerError
 from predictd_server.assembly import Workspace
 from predictd_server.batch import Batch, Run
 from predictd_server.counters import Counters
 from predictd_server.execution import execute
+from predictd_server.refusals import fault
 
 _log = logging.getLogger(__name__)
 
@@ -116,5 +116,4 @@ class Engine:
             return execute(batch, self._workspace, self._counters, self._begin_run)
         except Exception:  # a bug of ours must not end the thread: its callers get an answer, the log the details
             _log.exception("internal error while running %s", batch.signature)
-            error = InternalServerError("a fault in the server while running the batch; its log has the details")
-            return [Run(batch.parts, batch.rows, batch.size, None, error)]
+            return [Run(batch.parts, batch.rows, batch.size, None, fault("running the batch"))]

@@ -1,4 +1,4 @@
-"""Refusals: the errors that the core answers with when it does not run a request.
+"""Refusals: the errors that are answered where something asked for is not done.
 
 Owns their texts. Pure; any thread.
 """
@@ -36,9 +36,16 @@ def expired(request: Pending, now: float) -> ExpiredInQueueError:
     return ExpiredInQueueError(text)
 
 
-def fault() -> InternalServerError:
-    """Return what is answered where a bug of ours got in the way."""
-    text = "a fault in the server; its log has the details. Report it with them, and restart the server if it stays"
+def fault(doing: str) -> InternalServerError:
+    """Return what is answered where a bug of ours got in the way.
+
+    Args:
+        doing: Of what ("running the batch").
+    """
+    text = (
+        f"a fault in the server while {doing}; its log has the details. Report it with them, and restart the server if "
+        "it stays"
+    )
     return InternalServerError(text)
 
 

@@ -25,6 +25,21 @@ def clean_environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
+def run_command(
+    *arguments: object, folder: Path | str = "/", timeout_s: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `predictd` to its end, outside the checkout unless a folder is given."""
+    return subprocess.run(
+        [sys.executable, "-m", "predictd", *map(str, arguments)],
+        cwd=folder,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+    )
+
+
 class ServerProcess(Protocol):
     """What is done with a daemon's process."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.backends.conftest import BACKENDS
-from tests.daemon_process import clean_environment
+from tests.daemon_process import run_command
 
 _START = """
 import sys
@@ -110,14 +108,7 @@ print(runner.traces - before, len(runner._programs))
 
 
 def test_a_backend_that_is_not_installed_is_named_with_its_extra_and_the_others(zoo: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "predictd", "serve", str(zoo / "mlp.keras")],
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_command("serve", zoo / "mlp.keras", timeout_s=60)
     assert done.returncode == 78, done.stderr
     assert "predictd[server]" in done.stderr
     assert "'jax' or 'torch'" in done.stderr

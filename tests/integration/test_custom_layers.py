@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.daemon_process import clean_environment
+from tests.daemon_process import run_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.tensorflow]
 
@@ -43,14 +43,6 @@ def test_a_module_beside_the_configuration_file_is_found(tmp_path: Path, start_d
     with daemon.client() as client:
         np.testing.assert_array_equal(client.predict("double", rows).outputs, rows * 2)
         [model] = client.models()
-    ran = subprocess.run(
-        [sys.executable, "-m", "predictd", "inspect", "double.keras", "--config", "predictd.toml"],
-        cwd=tmp_path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    ran = run_command("inspect", "double.keras", "--config", "predictd.toml", folder=tmp_path)
     assert ran.returncode == 0, ran.stdout
     assert any("its setting `modules` runs shop_layers" in note for note in model.notes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from predictd_proto.plain import to_plain
-from tests.daemon_process import DaemonProcess, clean_environment
+from tests.daemon_process import DaemonProcess, run_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.tensorflow]
 
@@ -23,15 +22,7 @@ ITS_OWN = ("load_ms", "warmup_ms", "memory_bytes", "is_default", "runner", "runn
 
 def inspect(*arguments: object, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command outside the checkout, on a terminal of 80 columns."""
-    return subprocess.run(
-        [sys.executable, "-m", "predictd", "inspect", *map(str, arguments)],
-        cwd=folder or "/",
-        env=clean_environment(COLUMNS="80", **environment),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return run_command("inspect", *arguments, folder=folder or "/", timeout_s=300, COLUMNS="80", **environment)
 
 
 def without(plain: dict[str, Any]) -> dict[str, Any]:
@@ -117,16 +108,8 @@ def test_golden_samples_of_a_daemon_are_what_the_same_model_answers(
 ) -> None:
     (tmp_path / "two.keras").write_bytes((models / "two.keras").read_bytes())
     np.savez(tmp_path / "rows.npz", left=np.random.default_rng(0).random((5, 3)), right=np.arange(10).reshape(5, 2))
-    golden = [sys.executable, "-m", "predictd", "golden", "two", "rows.npz", "--output", "two.golden.npz"]
-    ran = subprocess.run(
-        [*golden, "--endpoint", daemon.endpoint],
-        cwd=tmp_path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    golden = ("golden", "two", "rows.npz", "--output", "two.golden.npz", "--endpoint", daemon.endpoint)
+    ran = run_command(*golden, folder=tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
     told = inspect("two.keras", "--json", folder=tmp_path)
     assert told.returncode == 0, told.stdout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 from predictd_proto.errors import ConfigError
 from predictd_server.models.backend import choose_backend
 from predictd_server.settings import SETTINGS, Settings
-from tests.daemon_process import clean_environment
+from tests.daemon_process import run_command
 
 MISSING = [name for name in ("jax", "torch") if find_spec(name) is None]
 
@@ -31,14 +29,7 @@ def test_a_backend_that_is_not_installed_is_named_with_its_extra(name: str) -> N
 @pytest.mark.integration
 @pytest.mark.parametrize("name", MISSING[:1])
 def test_a_daemon_on_a_backend_that_is_not_installed_ends_at_once(name: str, models: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "predictd", "serve", "--backend", name, str(models / "mlp.keras")],
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_command("serve", "--backend", name, models / "mlp.keras", timeout_s=60)
     assert done.returncode == 78, done.stderr
     assert f"predictd[{name}]" in done.stderr
     assert "flag --backend" in done.stderr

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.daemon_process import clean_environment
+from tests.daemon_process import run_command
 from tests.model_files import damaged_keras_file, keras_file, saved_model
 
 pytestmark = pytest.mark.integration
@@ -16,15 +14,7 @@ pytestmark = pytest.mark.integration
 
 def served(folder: Path, *arguments: str, **environment: str) -> str:
     """Return what `predictd serve` says as it refuses to start."""
-    done = subprocess.run(
-        [sys.executable, "-m", "predictd", "serve", *arguments],
-        cwd=folder,
-        env=clean_environment(XDG_RUNTIME_DIR=str(folder), **environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_command("serve", *arguments, folder=folder, timeout_s=60, XDG_RUNTIME_DIR=str(folder), **environment)
     assert done.returncode == 78, done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -16,8 +16,8 @@ from predictd_server.runner import LoadedModel, LoadedSignature
 from predictd_server.settings import Settings
 from tests.model_files import keras_file
 from tests.server.fake_model import DoublingRunner, doubling_spec, served
-from tests.server.loader_bench import LoaderBench, done
 from tests.server.sample_models import bare_file, settings_of
+from tests.server.upkeep_bench import UpkeepBench, done
 
 MB = 1_000_000
 
@@ -113,7 +113,7 @@ def test_a_release_counts_from_its_begin_to_its_end() -> None:
 def test_what_came_back_is_told_unless_a_version_is_loaded_meanwhile(
     tmp_path: Path, resident: list[int | None]
 ) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, versions=2).begin()
+    bench = UpkeepBench(tmp_path, 1, 2, versions=2).begin()
 
     def on_reclaim() -> None:
         resident[0] = 700 * MB

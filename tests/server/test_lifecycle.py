@@ -15,7 +15,7 @@ from predictd_server.models.files import ModelFile, ModelFormat
 from predictd_server.models.found import Found
 from predictd_server.models.lifecycle import Failure, Standing, Will, due_loads, due_unloads, wanted_versions
 from predictd_server.models.settings import ALL_VERSIONS, ModelSettings
-from tests.server.loader_bench import LoaderBench
+from tests.server.upkeep_bench import UpkeepBench
 
 VERSIONS = st.frozensets(st.integers(1, 6), max_size=5)
 
@@ -76,7 +76,7 @@ def test_the_same_files_are_not_tried_twice_unasked_and_are_when_asked(standing:
 
 
 def test_the_start_loads_what_is_wanted_and_shows_the_rest(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, 10).begin()
+    bench = UpkeepBench(tmp_path, 1, 2, 10).begin()
     assert bench.loads == [10]
     assert bench.states == {10: "ready", 2: "available", 1: "available"}
     assert bench.signature().version == 10
@@ -85,7 +85,7 @@ def test_the_start_loads_what_is_wanted_and_shows_the_rest(tmp_path: Path) -> No
 
 
 def test_until_it_is_loaded_a_model_says_that_it_is_loading(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, versions=2)
+    bench = UpkeepBench(tmp_path, 1, 2, versions=2)
     files = bench.loader.begin(0)
     assert bench.states == {2: "loading", 1: "loading"}
     with pytest.raises(ModelNotReadyError):
@@ -95,7 +95,7 @@ def test_until_it_is_loaded_a_model_says_that_it_is_loading(tmp_path: Path) -> N
 
 
 def test_a_new_version_is_loaded_beside_the_old_one_which_leaves_when_nobody_needs_it(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     old = bench.signature()
     old.open_requests = 1
     served_meanwhile = []
@@ -114,7 +114,7 @@ def test_a_new_version_is_loaded_beside_the_old_one_which_leaves_when_nobody_nee
 
 
 def test_a_version_is_kept_while_a_request_may_come_in_that_found_it_before_it_was_taken_out(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     bench.seen = bench.registry.generation
     bench.add(2)
     bench.look()
@@ -125,7 +125,7 @@ def test_a_version_is_kept_while_a_request_may_come_in_that_found_it_before_it_w
 
 
 def test_changed_files_of_a_version_replace_it(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     bench.add(1)
     bench.look()
     assert bench.loads == [1, 1]
@@ -147,7 +147,7 @@ def test_changed_files_of_a_version_replace_it(tmp_path: Path) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_a_failed_load_keeps_the_old_version_and_shows_why_beside_it(tmp_path: Path, trouble: BaseException) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     bench.troubles[2] = trouble
     bench.add(2)
     bench.look()
@@ -166,7 +166,7 @@ def test_a_failed_load_keeps_the_old_version_and_shows_why_beside_it(tmp_path: P
 
 
 def test_a_failed_replacement_of_a_version_keeps_it_and_shows_why(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     bench.troubles[1] = ValueError("worse than before")
     bench.add(1)
     bench.look()
@@ -180,7 +180,7 @@ def test_a_failed_replacement_of_a_version_keeps_it_and_shows_why(tmp_path: Path
 
 
 def test_files_that_break_under_a_version_are_told_and_it_is_served_on(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     (tmp_path / "1" / "model.keras").write_bytes(b"PK cut sh")
     bench.look()
     assert bench.states == {1: "ready"}
@@ -189,7 +189,7 @@ def test_files_that_break_under_a_version_are_told_and_it_is_served_on(tmp_path:
 
 
 def test_a_version_that_changes_while_it_is_loaded_is_not_published_and_tried_again(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     bench.meanwhile = lambda file: bench.add(2) if bench.loads.count(2) == 1 else None
     bench.add(2)
     bench.loader.tend(100)
@@ -204,7 +204,7 @@ def test_a_version_that_changes_while_it_is_loaded_is_not_published_and_tried_ag
 
 
 def test_a_version_whose_directory_is_gone_leaves_only_when_another_is_there(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2).begin()
+    bench = UpkeepBench(tmp_path, 1, 2).begin()
     shutil.rmtree(tmp_path / "2")
     bench.look()
     assert bench.ready == [1]
@@ -215,7 +215,7 @@ def test_a_version_whose_directory_is_gone_leaves_only_when_another_is_there(tmp
 
 
 def test_an_old_version_stands_in_for_one_that_fails(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, versions=2).begin()
+    bench = UpkeepBench(tmp_path, 1, 2, versions=2).begin()
     bench.troubles[3] = ValueError("no")
     bench.add(3)
     bench.look()
@@ -226,7 +226,7 @@ def test_an_old_version_stands_in_for_one_that_fails(tmp_path: Path) -> None:
 
 
 def test_labels_of_the_configuration_keep_their_versions_and_may_come_later(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, labels={"stable": 1, "canary": 3}, default_version="stable").begin()
+    bench = UpkeepBench(tmp_path, 1, labels={"stable": 1, "canary": 3}, default_version="stable").begin()
     bench.add(2)
     bench.look()
     assert bench.ready == [2, 1]
@@ -241,14 +241,14 @@ def test_labels_of_the_configuration_keep_their_versions_and_may_come_later(tmp_
 
 
 def test_a_default_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, default_version="stable").begin()
+    bench = UpkeepBench(tmp_path, 1, default_version="stable").begin()
     with pytest.raises(VersionNotFoundError, match=r"no version or label 'stable', which is its default; it has"):
         bench.signature()
     assert bench.signature(1).version == 1
 
 
 def test_however_many_versions_there_are_a_look_changes_what_is_shown_in_few_steps(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, *range(1, 40), labels={"stable": 1}, versions=(1,)).begin()
+    bench = UpkeepBench(tmp_path, *range(1, 40), labels={"stable": 1}, versions=(1,)).begin()
     assert bench.registry.generation < 10
     before = bench.registry.generation
     bench.look()
@@ -256,7 +256,7 @@ def test_however_many_versions_there_are_a_look_changes_what_is_shown_in_few_ste
 
 
 def test_orders_do_not_put_off_the_next_look(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, watch_s=10, versions="all").begin()
+    bench = UpkeepBench(tmp_path, 1, watch_s=10, versions="all").begin()
     bench.add(2)
     for bench.now in (4.0, 8.0, 12.0):
         bench.load(1)
@@ -265,7 +265,7 @@ def test_orders_do_not_put_off_the_next_look(tmp_path: Path) -> None:
 
 
 def test_a_model_of_which_nothing_is_loaded_says_what_there_is(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     bench.unload()
     with pytest.raises(ModelNotFoundError, match=r"is not served now: it has version 1 \(available\).*predictd load m"):
         bench.signature()

@@ -11,11 +11,11 @@ import pytest
 from predictd_proto.errors import VersionNotFoundError
 from predictd_proto.orders import LabelRequest
 from predictd_server.models.files import ModelFile
-from tests.server.loader_bench import LoaderBench, done, refused
+from tests.server.upkeep_bench import UpkeepBench, done, refused
 
 
 def test_a_label_is_set_while_a_version_is_loaded(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, watch_s=0).begin()
+    bench = UpkeepBench(tmp_path, 1, watch_s=0).begin()
     answers: list[object] = []
 
     def meanwhile(file: ModelFile) -> None:
@@ -34,7 +34,7 @@ def test_a_label_is_set_while_a_version_is_loaded(tmp_path: Path) -> None:
 
 
 def test_a_label_for_what_is_being_loaded_says_that_it_is(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, watch_s=0).begin()
+    bench = UpkeepBench(tmp_path, 1, watch_s=0).begin()
     answers: list[object] = []
 
     def meanwhile(file: ModelFile) -> None:
@@ -51,7 +51,7 @@ def test_a_label_for_what_is_being_loaded_says_that_it_is(tmp_path: Path) -> Non
 
 
 def test_a_version_that_loses_its_label_while_its_new_files_are_loaded_leaves_once(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, watch_s=0).begin()
+    bench = UpkeepBench(tmp_path, 1, 2, watch_s=0).begin()
     bench.load(1)
     bench.label("stable", 1)
     bench.reload()
@@ -71,7 +71,7 @@ def test_a_version_that_loses_its_label_while_its_new_files_are_loaded_leaves_on
 
 
 def test_what_leaves_is_let_go_of_while_something_else_is_loaded(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, versions=2, watch_s=0).begin()
+    bench = UpkeepBench(tmp_path, 1, 2, versions=2, watch_s=0).begin()
     signature, runner = bench.signature(1), bench.runners[1]
     assert signature.runner is runner
     signature.open_requests = 1
@@ -90,7 +90,7 @@ def test_what_leaves_is_let_go_of_while_something_else_is_loaded(tmp_path: Path)
 
 
 def test_at_the_start_what_is_still_to_come_is_loading_whatever_fails_before(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, versions=2)
+    bench = UpkeepBench(tmp_path, 1, 2, versions=2)
     bench.troubles[2] = ValueError("no")
     newest, oldest = bench.loader.begin(0)
     assert not bench.loader.bring(newest)
@@ -102,7 +102,7 @@ def test_at_the_start_what_is_still_to_come_is_loading_whatever_fails_before(tmp
 def test_nothing_of_a_version_that_changed_while_it_was_loaded_is_held_when_memory_is_given_back(
     tmp_path: Path,
 ) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     held: list[object] = []
 
     def on_reclaim() -> None:
@@ -119,7 +119,7 @@ def test_nothing_of_a_version_that_changed_while_it_was_loaded_is_held_when_memo
 
 
 def test_a_fault_of_ours_leaves_no_version_loading_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     bench.add(2)
     with monkeypatch.context() as patch:
         patch.setattr("predictd_server.models.stock.fingerprint", fault)

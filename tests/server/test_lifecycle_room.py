@@ -11,17 +11,17 @@ from predictd_proto.messages import ErrorResponse
 from predictd_server.models.files import ModelFile
 from predictd_server.models.settings import ModelSettings
 from tests.model_files import keras_file
-from tests.server.loader_bench import LoaderBench, done
+from tests.server.upkeep_bench import UpkeepBench, done
 
 NO_ROOM = ModelLoadError("does not fit", {"needs_bytes": 10_000_000, "left_bytes": 7_500_000})
 WAITS = "does not fit; it waits for room: 2.5 MB are missing"
 
 
-def bench_of_two(tmp_path: Path, *versions: int, watch_s: float = 0.0) -> LoaderBench:
+def bench_of_two(tmp_path: Path, *versions: int, watch_s: float = 0.0) -> UpkeepBench:
     """Return a bench of the model `m` beside a model `n`, not begun."""
     keras_file(tmp_path / "n" / "1" / "model.keras")
     beside = [ModelSettings(name="n", path=tmp_path / "n")]
-    return LoaderBench(tmp_path / "m", *versions, watch_s=watch_s, beside=beside)
+    return UpkeepBench(tmp_path / "m", *versions, watch_s=watch_s, beside=beside)
 
 
 @pytest.mark.parametrize("watch_s", [0.0, 10.0])

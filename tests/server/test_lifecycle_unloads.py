@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.loader_bench import LoaderBench, done, refused
+from tests.server.upkeep_bench import UpkeepBench, done, refused
 
 
 def fault(*args: object) -> None:
@@ -15,7 +15,7 @@ def fault(*args: object) -> None:
 
 
 def test_unload_waits_for_what_leaves_already(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
     signature = bench.signature()
     signature.open_requests = 1
     assert bench.unload() is None
@@ -30,7 +30,7 @@ def test_unload_waits_for_what_leaves_already(tmp_path: Path) -> None:
 
 
 def test_unload_waits_for_the_files_that_were_replaced_too(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, watch_s=0).begin()
+    bench = UpkeepBench(tmp_path, 1, watch_s=0).begin()
     old = bench.signature()
     old.open_requests = 1
     bench.add(1)
@@ -43,7 +43,7 @@ def test_unload_waits_for_the_files_that_were_replaced_too(tmp_path: Path) -> No
 
 
 def test_unload_of_a_version_that_leaves_and_whose_files_are_gone(tmp_path: Path) -> None:
-    bench = LoaderBench(tmp_path, 1, 2, versions=2, watch_s=0).begin()
+    bench = UpkeepBench(tmp_path, 1, 2, versions=2, watch_s=0).begin()
     signature = bench.signature(1)
     signature.open_requests = 1
     bench.unload(1)
@@ -59,7 +59,7 @@ def test_unload_of_a_version_that_leaves_and_whose_files_are_gone(tmp_path: Path
 def test_whatever_goes_wrong_when_a_version_has_left_its_order_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
 
     monkeypatch.setattr(bench.registry, "remove", fault)
     assert "unloaded" in done(bench.unload(1))[0]
@@ -68,8 +68,8 @@ def test_whatever_goes_wrong_when_a_version_has_left_its_order_is_answered(
 def test_an_unload_that_can_not_be_answered_as_it_should_is_told_of_the_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = LoaderBench(tmp_path, 1).begin()
+    bench = UpkeepBench(tmp_path, 1).begin()
 
-    monkeypatch.setattr("predictd_server.models.loader.shown_versions", fault)
+    monkeypatch.setattr("predictd_server.models.upkeep.shown_versions", fault)
     assert "a fault in the server" in refused(bench.unload(1), "internal")
     assert not len(bench.departures)

@@ -16,14 +16,14 @@ from predictd_proto.metadata import ModelMetadata
 from predictd_proto.orders import LabelRequest, OrderRequest, ReloadRequest
 from predictd_server.models import models_thread
 from predictd_server.models.files import ModelFile
-from predictd_server.models.loader import Loader
 from predictd_server.models.models_thread import ModelsThread
 from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.models.repository import Repository
 from predictd_server.models.settings import ModelSettings
+from predictd_server.models.upkeep import Upkeep
 from predictd_server.settings import Settings
 from tests.model_files import keras_file
-from tests.server.loader_bench import done, refused
+from tests.server.upkeep_bench import done, refused
 
 PATIENCE_S = 60.0
 
@@ -193,7 +193,7 @@ def test_a_fault_of_ours_ends_neither_the_thread_nor_a_load(
     step: str,
     said: str,
 ) -> None:
-    whole: Callable[..., Any] = getattr(Loader, step)
+    whole: Callable[..., Any] = getattr(Upkeep, step)
     faults: list[int] = []
 
     def faulty(*args: Any) -> Any:
@@ -203,7 +203,7 @@ def test_a_fault_of_ours_ends_neither_the_thread_nor_a_load(
             raise RuntimeError(text)
         return whole(*args)
 
-    monkeypatch.setattr(Loader, step, faulty)
+    monkeypatch.setattr(Upkeep, step, faulty)
     bench = start(1, 2)
     bench.end_load(2)
     bench.wait_for_start()

@@ -12,7 +12,7 @@ from predictd_proto.messages import ErrorResponse
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest
 from predictd_server.models import orders
 from predictd_server.models.orders import OrderDesk
-from tests.server.loader_bench import refused
+from tests.server.upkeep_bench import refused
 
 PATIENCE_S = 60.0
 

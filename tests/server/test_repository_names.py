@@ -12,8 +12,8 @@ from predictd_server.models.repository import Repository
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.watch import Watch
 from tests.model_files import keras_file, saved_model
-from tests.server.loader_bench import LoaderBench
 from tests.server.repositories import repository
+from tests.server.upkeep_bench import UpkeepBench
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -166,7 +166,7 @@ def test_what_comes_back_before_it_has_settled_is_no_change(tmp_path: Path) -> N
 
 def test_the_loser_is_shown_beside_the_model_that_has_the_name(tmp_path: Path) -> None:
     keras_file(tmp_path / "all" / "other.keras")
-    bench = LoaderBench(tmp_path / "m", 1, 2, beside=[ModelSettings(name="", path=tmp_path / "all")]).begin()
+    bench = UpkeepBench(tmp_path / "m", 1, 2, beside=[ModelSettings(name="", path=tmp_path / "all")]).begin()
     bench.loads.clear()
     keras_file(tmp_path / "all" / "m.keras")
     bench.look()
@@ -181,7 +181,7 @@ def test_the_loser_is_shown_beside_the_model_that_has_the_name(tmp_path: Path) -
 def test_names_that_are_no_versions_are_shown_with_the_newest_version(tmp_path: Path) -> None:
     for name in ("v1", "latest"):
         (tmp_path / name).mkdir()
-    bench = LoaderBench(tmp_path, 1, 2, watch_s=0).begin()
+    bench = UpkeepBench(tmp_path, 1, 2, watch_s=0).begin()
     assert [note.partition(";")[0] for note in bench.row(2).model_notes] == [
         f"{tmp_path / name}: is no version" for name in ("latest", "v1")
     ]

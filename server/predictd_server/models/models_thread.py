@@ -1,6 +1,6 @@
 """The models thread: the start's loads, then orders and looks, one after the other, for as long as the daemon lives.
 
-Owns the thread, and when it turns to what. What each order and look means is `loader.py`'s; the loads themselves run on
+Owns the thread, and when it turns to what. What each order and look means is `upkeep.py`'s; the loads themselves run on
 the loader thread, and while one does, this one carries out what need not wait for it.
 """
 
@@ -15,7 +15,6 @@ from typing import Any
 from predictd_proto.errors import ServerDrainingError
 from predictd_server.models.departures import Departures
 from predictd_server.models.files import ModelFile
-from predictd_server.models.loader import Loader
 from predictd_server.models.loader_thread import LoaderThread
 from predictd_server.models.orders import OrderDesk
 from predictd_server.models.reclaim import reclaim_memory
@@ -23,6 +22,7 @@ from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.models.repository import Repository
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.stock import Stock
+from predictd_server.models.upkeep import Upkeep
 from predictd_server.models.version_loading import VersionLoading
 from predictd_server.models.watch import Watch
 from predictd_server.settings import Settings
@@ -67,7 +67,7 @@ class ModelsThread:
         self._loading = VersionLoading(settings, lambda: departures.steps)
         self._loader_thread = LoaderThread(self._loading.load, on_done=self.desk.wake)
         self._is_stopping = False
-        self._loader = Loader(
+        self._upkeep = Upkeep(
             registry=registry,
             repository=repository,
             watch=Watch(repository, interval_s=settings.watch_s, settle_s=settings.settle_s),
@@ -77,7 +77,7 @@ class ModelsThread:
         )
         registry.is_starting = True
         # Before the sockets are open: whoever asks for a model is told that it is loading, not that there is none.
-        self._first = self._loader.begin(monotonic())
+        self._first = self._upkeep.begin(monotonic())
         self._thread = threading.Thread(target=self._run, name="predictd-models", daemon=True)
 
     def start(self) -> None:
@@ -108,14 +108,14 @@ class ModelsThread:
         while not self._is_stopping:
             order = self.desk.next(self._tend())
             if order is not None:
-                self._loader.carry_out(order, monotonic())
+                self._upkeep.carry_out(order, monotonic())
 
     def _start_up(self) -> None:
         for file in self._first:
             if self._is_stopping:
                 return
             try:
-                self._loader.bring(file)
+                self._upkeep.bring(file)
             except ServerDrainingError:
                 continue
             except Exception:  # a bug of ours must not end the thread
@@ -140,14 +140,14 @@ class ModelsThread:
 
     def _attend(self) -> None:
         try:
-            self._loader.attend(None, monotonic())
+            self._upkeep.attend(None, monotonic())
         except Exception:  # a bug of ours must not break off the load
             _log.exception("internal error while a version is loaded")
             sleep(FAULT_PAUSE_S)
 
     def _tend(self) -> float | None:
         try:
-            return self._loader.tend(monotonic())
+            return self._upkeep.tend(monotonic())
         except ServerDrainingError:
             return 0.0
         except Exception:  # a bug of ours must not end the thread

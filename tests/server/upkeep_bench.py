@@ -1,4 +1,4 @@
-"""A loader without a thread, without TensorFlow and without a clock: files on disk, fake loads, orders by hand."""
+"""Upkeep without a thread, without TensorFlow and without a clock: files on disk, fake loads, orders by hand."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from predictd_proto.metadata import ModelMetadata
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderRequest, OrderResponse, ReloadRequest, UnloadRequest
 from predictd_server.models.departures import Departures
 from predictd_server.models.files import ModelFile
-from predictd_server.models.loader import Loader
 from predictd_server.models.orders import OrderDesk
 from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.models.repository import Repository
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.stock import Stock
+from predictd_server.models.upkeep import Upkeep
 from predictd_server.models.watch import Watch
 from predictd_server.served import ServedSignature
 from tests.model_files import keras_file
@@ -33,7 +33,7 @@ class ClosingRunner(DoublingRunner):
         self.is_closed = True
 
 
-class LoaderBench:
+class UpkeepBench:
     """A loader of one model `m`, whose versions are directories of `path`, and of what entries `beside` it hold.
 
     Attributes:
@@ -73,7 +73,7 @@ class LoaderBench:
             lambda: self.registry.generation if self.seen is None else self.seen, self._reclaim, lambda: self.is_loading
         )
         self.stock = Stock(self.registry, self._load, departures, self._reclaim)
-        self.loader = Loader(
+        self.loader = Upkeep(
             registry=self.registry,
             repository=repository,
             watch=Watch(repository, interval_s=watch_s, settle_s=settle_s),
@@ -87,7 +87,7 @@ class LoaderBench:
         """Write a version, or write it anew."""
         return keras_file(self.path / str(version) / "model.keras")
 
-    def begin(self) -> LoaderBench:
+    def begin(self) -> UpkeepBench:
         """Load what is there at the start."""
         for file in self.loader.begin(self.now):
             self.loader.bring(file)

@@ -1,4 +1,4 @@
-"""The loader: carries out what the start, the watch and clients' orders ask of the models.
+"""The upkeep of the models: carries out what the start, the watch and clients' orders ask.
 
 Owns what each of them means, and the order of its steps: whatever comes is loaded, warmed and judged before anything
 else goes. Models thread; `models_thread.py` calls it with the time. Requests are served meanwhile.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from predictd_proto.errors import InternalServerError, ModelLoadError, PredictdError
+from predictd_proto.errors import ModelLoadError, PredictdError
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest, UnloadRequest
 from predictd_server.models.departures import Departures
@@ -35,6 +35,7 @@ from predictd_server.models.registry import LOADING, Registry
 from predictd_server.models.repository import Repository
 from predictd_server.models.stock import Stock
 from predictd_server.models.watch import Watch, gone
+from predictd_server.refusals import fault
 from predictd_server.shown_versions import shown_versions
 
 _log = logging.getLogger("predictd")
@@ -43,7 +44,7 @@ _log = logging.getLogger("predictd")
 DEPARTURES_S = 0.05
 
 
-class Loader:
+class Upkeep:
     """Carries out looks and orders.
 
     Args:
@@ -203,8 +204,7 @@ class Loader:
             self._desk.fail(order, error)
         except Exception:  # a bug of ours must neither end the thread nor leave a client without an answer
             _log.exception("internal error while carrying out %s", order.request)
-            text = "a fault in the server while carrying out the order; its log has the details"
-            self._desk.fail(order, InternalServerError(text))
+            self._desk.fail(order, fault("carrying out the order"))
 
     def _load(self, request: LoadRequest, now_s: float) -> list[str]:
         """Serve a version: the one that is named, or the newest and then what else is wanted (labels, the default).

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import predictd
 from predictd_proto.status import ServerStatus
+from tests.waiting import wait_until
 
 #: A start imports TensorFlow: seconds, or minutes where many others want the processor.
 START_TIMEOUT_S = 240.0
@@ -128,6 +129,20 @@ class DaemonProcess:
         """Send it a signal."""
         os.kill(self.pid, number)
 
+    def pause(self) -> None:
+        """Stop it (SIGSTOP) as a debugger would; wait until all its threads stand, for they may answer till then."""
+        self.signal(signal.SIGSTOP)
+        wait_until(lambda: self._states() == {"T"}, what=f"all threads of process {self.pid} stand still")
+
+    def resume(self) -> None:
+        """Have a paused one go on (SIGCONT)."""
+        self.signal(signal.SIGCONT)
+
+    def _states(self) -> set[str]:
+        # man 5 proc_pid_stat: the state follows the name in brackets, which may hold anything.
+        paths = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return {path.read_text().rpartition(") ")[2][0] for path in paths}
+
     def kill(self) -> None:
         """End it as a crash would."""
         assert self.process is not None
@@ -143,7 +158,7 @@ class DaemonProcess:
         """End it in an orderly way; return its exit code."""
         if self.process is None or self.process.poll() is not None:
             return self.process.returncode if self.process else 0
-        self.signal(signal.SIGCONT)
+        self.resume()
         self.signal(signal.SIGTERM)
         try:
             return self.wait(STOP_TIMEOUT_S)

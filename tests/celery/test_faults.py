@@ -54,7 +54,7 @@ def test_a_daemon_killed_in_mid_run_costs_no_answer(start_worker, own_daemon: Da
     pending = [worker.predict("mlp", row) for row in rows[:100]]
     worker.wait_until(lambda: sum(result.ready() for result in pending) > 20, "some tasks are done")
     # Stopped first: whatever the children ask now has certainly been sent and not been answered when it dies.
-    own_daemon.signal(signal.SIGSTOP)
+    own_daemon.pause()
     pending += [worker.predict("mlp", row) for row in rows[100:]]
     time.sleep(0.5)
     own_daemon.kill()
@@ -102,8 +102,8 @@ def test_the_soft_limit_of_the_command_line_is_known_to_the_tasks(start_worker, 
 def test_a_stopped_daemon_is_a_time_out_and_not_silence(start_worker, own_daemon: DaemonProcess, digits) -> None:
     worker = start_worker(own_daemon)
     assert worker.answer(worker.predict("mlp", digits[0][:1].tolist()))
-    own_daemon.signal(signal.SIGSTOP)
+    own_daemon.pause()
     with pytest.raises((DeadlineExceededError, ServerUnavailableError)):
         worker.answer(worker.predict("mlp", digits[0][:1].tolist(), soft_time_limit=2, expires=20))
-    own_daemon.signal(signal.SIGCONT)
+    own_daemon.resume()
     assert worker.answer(worker.predict("mlp", digits[0][:1].tolist()))

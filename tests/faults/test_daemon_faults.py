@@ -95,12 +95,12 @@ def test_a_stopped_process_costs_callers_their_own_deadline_and_no_more(start_da
     x, y = digits
     with daemon.client() as client:
         client.predict("mlp", x[:1])
-        daemon.signal(signal.SIGSTOP)
+        daemon.pause()
         with pytest.raises(errors.DeadlineExceededError, match=r"mlp"):
             client.predict("mlp", x[:1], timeout_ms=500)
         with pytest.raises(predictd.PredictdError, match=r"p\.sock"):
             daemon.client(connect_timeout_ms=500).predict("mlp", x[:1], timeout_ms=2000)
-        daemon.signal(signal.SIGCONT)
+        daemon.resume()
         np.testing.assert_allclose(client.predict("mlp", x[:1]).outputs, y[:1], rtol=1e-4)
 
 

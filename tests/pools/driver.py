@@ -7,7 +7,6 @@ thread.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ def measure(program: Asked, daemon: DaemonProcess, expected: np.ndarray, *, tick
 def survive_kill(program: Asked, daemon: DaemonProcess, count: int) -> Answers:
     """Kill the daemon while a program waits for it, start it again; return what the program got."""
     # Stopped first: whatever is asked now has certainly been sent and not been answered when it dies.
-    daemon.signal(signal.SIGSTOP)
+    daemon.pause()
     asked = asked_path(daemon)
     asked.unlink(missing_ok=True)
     wait_for_answers = program.send(range(count))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def execute(
     workspace: Workspace,
     counters: Counters,
     begin: Callable[[], None] = lambda: None,
-    clock: Callable[[], float] = monotonic,
+    clock: Callable[[], float] = perf_counter,
 ) -> list[Run]:
     """Run a batch; a failing one is halved and run again until only the culprits fail.
 
@@ -45,13 +45,13 @@ def execute(
         workspace: Memory for its inputs.
         counters: Where the search for a culprit is counted.
         begin: Called before each run.
-        clock: Monotonic seconds; bounds the search.
+        clock: Seconds; times the runs and bounds the search.
 
     Returns:
         One run where all went well; else several, for all parts whose requests still want an answer.
     """
     begin()
-    run = _run_once(batch, workspace)
+    run = _run_once(batch, workspace, clock)
     batch.busy_s += run.assemble_s + run.execute_s
     if run.error is None or len(batch.parts) == 1:
         return [run]
@@ -65,7 +65,7 @@ def execute(
             runs.append(Run(half.parts, half.rows, half.size, None, _unsearched(half)))
             continue
         begin()
-        run = _run_once(half, workspace)
+        run = _run_once(half, workspace, clock)
         batch.busy_s += run.assemble_s + run.execute_s
         if run.error is None or len(half.parts) == 1:
             runs.append(run)
@@ -94,7 +94,7 @@ def _unsearched(batch: Batch) -> OverloadedError:
     return OverloadedError(text, {"retry_after_ms": 100})
 
 
-def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float] = perf_counter) -> Run:
+def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float]) -> Run:
     started = clock()
     assembled = started
     try:

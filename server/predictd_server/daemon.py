@@ -18,20 +18,20 @@ from time import monotonic
 
 from predictd_proto.endpoints import Endpoint, default_endpoint
 from predictd_proto.errors import ConfigError
-from predictd_server.admission import Admission
-from predictd_server.control import Control
-from predictd_server.core import Core
-from predictd_server.counters import Counters
-from predictd_server.endpoint_lock import EndpointLock
 from predictd_server.engine import Engine
-from predictd_server.frontend import Frontend
-from predictd_server.greeting import Greeting
-from predictd_server.lanes import Lanes
 from predictd_server.models.models_thread import ModelsThread
 from predictd_server.models.registry import Registry
 from predictd_server.models.repository import Repository
+from predictd_server.serving.admission import Admission
+from predictd_server.serving.core import Core
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.greeting import Greeting
+from predictd_server.serving.lanes import Lanes
 from predictd_server.settings import Settings
-from predictd_server.sockets import new_context
+from predictd_server.sockets.control import Control
+from predictd_server.sockets.endpoint_lock import EndpointLock
+from predictd_server.sockets.frontend import Frontend
+from predictd_server.sockets.routers import new_context
 from predictd_server.status_report import StatusReport
 from predictd_server.stop_signals import StopSignals
 from predictd_server.watchdog import Watchdog

@@ -13,11 +13,11 @@ from math import isfinite
 from queue import SimpleQueue
 from time import monotonic
 
-from predictd_server.assembly import Workspace
-from predictd_server.batch import Batch, Run
-from predictd_server.counters import Counters
-from predictd_server.execution import execute
-from predictd_server.refusals import fault
+from predictd_server.serving.assembly import Workspace
+from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.execution import execute
+from predictd_server.serving.refusals import fault
 
 _log = logging.getLogger(__name__)
 

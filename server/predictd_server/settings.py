@@ -13,8 +13,8 @@ from predictd_proto.endpoints import SEPARATOR
 from predictd_proto.errors import ConfigError
 from predictd_proto.facts import safe_facts
 from predictd_proto.limits import Limits
-from predictd_server.ladder import batch_ladder
 from predictd_server.models.settings import ModelSettings
+from predictd_server.serving.ladder import batch_ladder
 from predictd_server.setting import Setting
 
 _MOST_ROWS = 1 << 24

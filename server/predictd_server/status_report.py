@@ -17,13 +17,13 @@ from predictd_proto.limits import MAX_LIST_ITEMS
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.status import ServerStatus
 from predictd_proto.version import PROTOCOL_VERSION
-from predictd_server.core import Core
 from predictd_server.engine import Engine
-from predictd_server.frontend import Frontend
-from predictd_server.greeting import Greeting
 from predictd_server.resident import resident_bytes
+from predictd_server.serving.core import Core
+from predictd_server.serving.greeting import Greeting
 from predictd_server.settings import Settings
 from predictd_server.shown_versions import shown_versions
+from predictd_server.sockets.frontend import Frontend
 
 #: The pump turns several times a second while nothing runs on its thread.
 SILENT_AFTER_S = 5.0

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from math import inf
 from time import monotonic
 
-from predictd_server.control import Control
 from predictd_server.engine import Engine
-from predictd_server.frontend import Frontend
+from predictd_server.sockets.control import Control
+from predictd_server.sockets.frontend import Frontend
 
 _log = logging.getLogger(__name__)
 

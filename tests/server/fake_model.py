@@ -12,16 +12,16 @@ from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, Message, PredictRequest, PredictResponse
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_proto.tensors import Buffer, Tensor, TensorSpec
-from predictd_server.admission import Admission
-from predictd_server.assembly import Workspace
-from predictd_server.core import Core
-from predictd_server.counters import Counters
-from predictd_server.execution import execute
-from predictd_server.greeting import Greeting
-from predictd_server.ladder import batch_ladder
-from predictd_server.lanes import Lanes
 from predictd_server.models.registry import Registry, ServedModel
-from predictd_server.served import ServedSignature, is_mergeable
+from predictd_server.serving.admission import Admission
+from predictd_server.serving.assembly import Workspace
+from predictd_server.serving.core import Core
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.execution import execute
+from predictd_server.serving.greeting import Greeting
+from predictd_server.serving.ladder import batch_ladder
+from predictd_server.serving.lanes import Lanes
+from predictd_server.serving.served import ServedSignature, is_mergeable
 
 POISON = 666.0
 

@@ -17,14 +17,14 @@ import zmq
 from predictd_proto.frames import decode, encode
 from predictd_proto.messages import ErrorResponse, Message, PredictRequest, PredictResponse
 from predictd_proto.tensors import Tensor
-from predictd_server.control import Control
-from predictd_server.core import Core
-from predictd_server.counters import Counters
 from predictd_server.engine import Engine
-from predictd_server.frontend import Frontend
 from predictd_server.models.orders import OrderDesk
+from predictd_server.serving.core import Core
+from predictd_server.serving.counters import Counters
 from predictd_server.settings import Settings
-from predictd_server.sockets import new_context
+from predictd_server.sockets.control import Control
+from predictd_server.sockets.frontend import Frontend
+from predictd_server.sockets.routers import new_context
 from predictd_server.status_report import StatusReport
 from tests.server.fake_model import CoreBench, DoublingRunner, doubling_spec, rows, served
 

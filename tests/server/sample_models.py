@@ -12,7 +12,7 @@ from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import TensorSpec
 from predictd_server.models.files import ModelFile, ModelFormat
 from predictd_server.models.settings import ModelSettings
-from predictd_server.served import ServedSignature
+from predictd_server.serving.served import ServedSignature
 
 Call = Callable[..., Any]
 

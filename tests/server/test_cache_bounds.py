@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictd_proto.tensors import Tensor
-from predictd_server.pending import Pending
-from predictd_server.response_cache import ENTRY_BYTES, TENSOR_BYTES, Key, ResponseCache, key_of
-from predictd_server.served import ServedSignature
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.response_cache import ENTRY_BYTES, TENSOR_BYTES, Key, ResponseCache, key_of
+from predictd_server.serving.served import ServedSignature
 from tests.server.fake_model import DoublingRunner, doubling_spec, served
 
 

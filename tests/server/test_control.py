@@ -10,7 +10,7 @@ from predictd_proto.frames import decode
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse
 from predictd_proto.orders import OrderResponse
-from predictd_server.control import packed
+from predictd_server.sockets.control import packed
 
 
 def test_an_orders_answer_that_cant_be_packed_is_a_fault_and_not_the_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictd_proto.messages import CancelRequest
-from predictd_server.assembly import ALIGNMENT_BYTES, REUSED_BYTES, Workspace
-from predictd_server.execution import execute
-from predictd_server.served import MOST_COSTS
+from predictd_server.serving.assembly import ALIGNMENT_BYTES, REUSED_BYTES, Workspace
+from predictd_server.serving.execution import execute
+from predictd_server.serving.served import MOST_COSTS
 from tests.server.fake_model import POISON, CoreBench, rows
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.errors import ConfigError
-from predictd_server.endpoint_lock import EndpointLock
+from predictd_server.sockets.endpoint_lock import EndpointLock
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictd_server.batch import Batch, Run
-from predictd_server.fair_shares import FairShares, Share
-from predictd_server.ladder import batch_ladder
 from predictd_server.models.settings import ModelSettings
-from predictd_server.served import ServedSignature
+from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.fair_shares import FairShares, Share
+from predictd_server.serving.ladder import batch_ladder
+from predictd_server.serving.served import ServedSignature
 from tests.server.fake_model import CoreBench, DoublingRunner, doubling_spec, rows, served
 
 #: Seconds of a run, by rows.

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predictd_proto.messages import CancelRequest
-from predictd_server.batch import Batch
-from predictd_server.execution import execute
+from predictd_server.serving.batch import Batch
+from predictd_server.serving.execution import execute
 from tests.server.fake_model import CoreBench, doubling_spec, rows, served
 
 

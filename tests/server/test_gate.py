@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from predictd_proto.errors import ModelLoadError
-from predictd_server.lengths import Axis, FreeAxes
 from predictd_server.models.gate import check_golden
 from predictd_server.models.settings import PAD, ModelSettings
-from predictd_server.served import ServedSignature
+from predictd_server.serving.lengths import Axis, FreeAxes
+from predictd_server.serving.served import ServedSignature
 from tests.server.sample_models import Call, Computed, bare_file, settings_of, signature, spec_of, write
 
 X = np.arange(14, dtype="float32").reshape(7, 2)

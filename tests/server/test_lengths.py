@@ -17,13 +17,13 @@ from predictd_proto.dtypes import DTYPE_BYTES, STRING
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.tensors import Tensor, TensorSpec
-from predictd_server.assembly import Workspace, assemble
-from predictd_server.batch import Batch
-from predictd_server.lengths import Axis, FreeAxes
 from predictd_server.models.settings import PAD, REJECT, SERVE, ModelSettings
-from predictd_server.pending import Part, Pending
 from predictd_server.runner import LoadedSignature
-from predictd_server.served import ServedSignature
+from predictd_server.serving.assembly import Workspace, assemble
+from predictd_server.serving.batch import Batch
+from predictd_server.serving.lengths import Axis, FreeAxes
+from predictd_server.serving.pending import Part, Pending
+from predictd_server.serving.served import ServedSignature
 from predictd_server.trials.free_axes import find_free_axes
 from tests.server.fake_model import POISON, CoreBench, DoublingRunner, doubling_spec, rows, served
 

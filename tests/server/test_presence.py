@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictd_server.presence import Presence, may_be_unique
+from predictd_server.sockets.presence import Presence, may_be_unique
 
 
 def made_up(count: int) -> bytes:

@@ -64,7 +64,7 @@ def test_rows_that_wait_when_the_answer_leaves_are_the_load_that_clients_choose_
     assert batch is not None
     bench.send(2, rows(3))
     bench.send(3, rows(10))
-    from predictd_server.execution import execute
+    from predictd_server.serving.execution import execute
 
     bench.core.finish(batch, execute(batch, bench.workspace, bench.counters))
     bench.collect()

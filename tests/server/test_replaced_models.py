@@ -8,8 +8,8 @@ import weakref
 
 import numpy as np
 
-from predictd_server.counters import Counters
 from predictd_server.engine import Engine
+from predictd_server.serving.counters import Counters
 from tests.server.fake_model import CoreBench, DoublingRunner, doubling_spec, rows, served
 
 

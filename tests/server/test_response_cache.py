@@ -14,12 +14,12 @@ import pytest
 from predictd_proto.errors import PredictionError, ServerDrainingError
 from predictd_proto.messages import CancelRequest
 from predictd_proto.tensors import Tensor
-from predictd_server.batch import Batch, Run
-from predictd_server.execution import execute
 from predictd_server.models.settings import ModelSettings
-from predictd_server.pending import Pending
-from predictd_server.response_cache import ENTRY_BYTES, TENSOR_BYTES, key_of
-from predictd_server.served import ServedSignature
+from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.execution import execute
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.response_cache import ENTRY_BYTES, TENSOR_BYTES, key_of
+from predictd_server.serving.served import ServedSignature
 from tests.server.fake_model import POISON, CoreBench, DoublingRunner, doubling_spec, rows, served
 
 

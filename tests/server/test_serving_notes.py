@@ -10,7 +10,7 @@ import pytest
 
 from predictd_server.models.serving_notes import serving_notes
 from predictd_server.models.settings import ModelSettings
-from predictd_server.served import ServedSignature
+from predictd_server.serving.served import ServedSignature
 from tests.server.sample_models import signature
 
 FREE = {"x": ("float32", (None, None))}

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from predictd_proto.errors import ServerDrainingError
 from predictd_proto.messages import CancelRequest
-from predictd_server.batch import Batch
-from predictd_server.execution import execute
-from predictd_server.lengths import Axis, FreeAxes
 from predictd_server.models.settings import PAD, SERVE, ModelSettings
+from predictd_server.serving.batch import Batch
+from predictd_server.serving.execution import execute
+from predictd_server.serving.lengths import Axis, FreeAxes
 from tests.server.fake_model import POISON, CoreBench, DoublingRunner, doubling_spec, rows, served
 
 NAMES = ("m", "n")

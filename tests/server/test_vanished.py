@@ -15,7 +15,7 @@ import zmq
 from predictd_proto.frames import encode
 from predictd_proto.messages import CancelRequest, Hello, PredictRequest, PredictResponse
 from predictd_proto.tensors import Tensor
-from predictd_server import frontend, sockets
+from predictd_server.sockets import frontend, routers
 from tests.server.fake_model import rows
 from tests.server.pump_bench import Caller, PumpBench, running_pump
 
@@ -202,8 +202,8 @@ def greeting() -> bytes:
 def test_a_tcp_peer_that_vanishes_without_a_word_is_noticed_by_its_missing_heartbeat(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sockets, "HEARTBEAT_MS", 100)
-    monkeypatch.setattr(sockets, "HEARTBEAT_TIMEOUT_MS", 400)
+    monkeypatch.setattr(routers, "HEARTBEAT_MS", 100)
+    monkeypatch.setattr(routers, "HEARTBEAT_TIMEOUT_MS", 400)
     with running_pump(endpoint="tcp://127.0.0.1:*") as pump:
         pump.hold()
         here = pump.caller()
@@ -226,12 +226,12 @@ def test_a_tcp_peer_that_vanishes_without_a_word_is_noticed_by_its_missing_heart
 
 
 def test_heartbeats_are_for_tcp_alone(tmp_path: Path) -> None:
-    context = sockets.new_context()
+    context = routers.new_context()
     from predictd_proto.limits import Limits
 
-    for endpoint, beats_ms in ((f"ipc://{tmp_path}/s", 0), ("tcp://127.0.0.1:*", sockets.HEARTBEAT_MS)):
-        router = sockets.router_socket(context, Limits())
-        sockets.bind_router(router, endpoint)
+    for endpoint, beats_ms in ((f"ipc://{tmp_path}/s", 0), ("tcp://127.0.0.1:*", routers.HEARTBEAT_MS)):
+        router = routers.router_socket(context, Limits())
+        routers.bind_router(router, endpoint)
         assert router.getsockopt(zmq.HEARTBEAT_IVL) == beats_ms
         router.close(0)
     context.term()

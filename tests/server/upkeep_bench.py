@@ -18,7 +18,7 @@ from predictd_server.models.settings import ModelSettings
 from predictd_server.models.stock import Stock
 from predictd_server.models.upkeep import Upkeep
 from predictd_server.models.watch import Watch
-from predictd_server.served import ServedSignature
+from predictd_server.serving.served import ServedSignature
 from tests.model_files import keras_file
 from tests.server.fake_model import DoublingRunner, doubling_spec
 

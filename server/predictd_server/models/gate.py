@@ -20,9 +20,9 @@ from predictd_proto.tensors import TensorSpec
 from predictd_server.models.files import ModelFile
 from predictd_server.models.sample_files import GOLDEN, fitted, read_samples, samples_path
 from predictd_server.models.settings import ModelSettings
-from predictd_server.rehearsal import joined, rehearse
 from predictd_server.runner import Arrays
-from predictd_server.served import ServedSignature
+from predictd_server.serving.rehearsal import joined, rehearse
+from predictd_server.serving.served import ServedSignature
 from predictd_server.trials.distance import find_deviation
 
 

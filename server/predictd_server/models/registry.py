@@ -19,7 +19,7 @@ from predictd_proto.errors import (
     VersionNotFoundError,
 )
 from predictd_proto.metadata import ModelMetadata
-from predictd_server.served import ServedSignature
+from predictd_server.serving.served import ServedSignature
 
 AVAILABLE, LOADING, READY, UNLOADING, FAILED = "available", "loading", "ready", "unloading", "failed"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from predictd_server.response_cache import least_bytes
-from predictd_server.served import ServedSignature
+from predictd_server.serving.response_cache import least_bytes
+from predictd_server.serving.served import ServedSignature
 from predictd_server.trials.free_axes import note_on
 
 

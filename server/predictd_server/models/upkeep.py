@@ -35,7 +35,7 @@ from predictd_server.models.registry import LOADING, Registry
 from predictd_server.models.repository import Repository
 from predictd_server.models.stock import Stock
 from predictd_server.models.watch import Watch, gone
-from predictd_server.refusals import fault
+from predictd_server.serving.refusals import fault
 from predictd_server.shown_versions import shown_versions
 
 _log = logging.getLogger("predictd")

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.facts import safe_text
 from predictd_proto.metadata import ModelMetadata
-from predictd_server.ladder import batch_ladder, within_bytes
-from predictd_server.lengths import FreeAxes
 from predictd_server.models.backend import choose_backend
 from predictd_server.models.contents import digest_of, size_bytes
 from predictd_server.models.files import ModelFile
@@ -28,7 +26,9 @@ from predictd_server.models.serving_notes import serving_notes
 from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.models.trust import check_digest, check_memory, check_size
 from predictd_server.resident import resident_bytes
-from predictd_server.served import ServedSignature, is_mergeable, row_bytes
+from predictd_server.serving.ladder import batch_ladder, within_bytes
+from predictd_server.serving.lengths import FreeAxes
+from predictd_server.serving.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
 from predictd_server.trials.free_axes import find_free_axes
 from predictd_server.trials.warmup import warm_up

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import combinations
 
 from predictd_proto.metadata import SignatureSpec
-from predictd_server.lengths import Axis, FreeAxes
 from predictd_server.runner import Arrays, LoadedSignature
+from predictd_server.serving.lengths import Axis, FreeAxes
 
 _log = logging.getLogger(__name__)
 

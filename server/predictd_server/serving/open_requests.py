@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from predictd_server.pending import Pending
+from predictd_server.serving.pending import Pending
 
 
 class OpenRequests:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from predictd_server.pending import Pending
-from predictd_server.response_cache import Key
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.response_cache import Key
 
 #: What a request that waits for another's answer takes of the bound on bytes: it shares the other's inputs.
 FOLLOWER_BYTES = 1024

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from predictd_proto.errors import PredictionError
 from predictd_proto.tensors import Tensor
-from predictd_server.assembly import Workspace
-from predictd_server.batch import DRAIN, Batch
-from predictd_server.counters import Counters
-from predictd_server.execution import execute
-from predictd_server.ladder import allowed_size
-from predictd_server.pending import Pending
-from predictd_server.replies import split_run
 from predictd_server.runner import Arrays
-from predictd_server.served import ServedSignature
+from predictd_server.serving.assembly import Workspace
+from predictd_server.serving.batch import DRAIN, Batch
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.execution import execute
+from predictd_server.serving.ladder import allowed_size
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.replies import split_run
+from predictd_server.serving.served import ServedSignature
 
 
 def rehearse(signature: ServedSignature, inputs: Arrays) -> list[NDArray[Any]]:

@@ -28,8 +28,8 @@ from predictd_proto.messages import (
 from predictd_proto.orders import OrderRequest
 from predictd_proto.tensors import Buffer
 from predictd_server.models.orders import OrderDesk
-from predictd_server.refusals import fault
-from predictd_server.sockets import bind_router, router_socket
+from predictd_server.serving.refusals import fault
+from predictd_server.sockets.routers import bind_router, router_socket
 from predictd_server.status_report import StatusReport
 
 _log = logging.getLogger(__name__)

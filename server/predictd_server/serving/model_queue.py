@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from predictd_server.fair_shares import FairShares, Share
+from predictd_server.serving.fair_shares import FairShares, Share
 
 #: Weight of the newest run in the mean.
 PACE_WEIGHT = 0.1

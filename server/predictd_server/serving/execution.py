@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictd_proto.errors import OverloadedError, PredictionError
-from predictd_server.assembly import Workspace, assemble
-from predictd_server.batch import Batch, Run, check_rows
-from predictd_server.counters import Counters
-from predictd_server.ladder import allowed_size
-from predictd_server.pending import Part
+from predictd_server.serving.assembly import Workspace, assemble
+from predictd_server.serving.batch import Batch, Run, check_rows
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.ladder import allowed_size
+from predictd_server.serving.pending import Part
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from predictd_proto.errors import OverloadedError
-from predictd_server.model_queue import ModelQueue
-from predictd_server.served import ServedSignature
+from predictd_server.serving.model_queue import ModelQueue
+from predictd_server.serving.served import ServedSignature
 
 #: Until a first batch has run there is no rate to estimate from.
 FIRST_RETRY_MS = 100

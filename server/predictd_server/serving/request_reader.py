@@ -12,7 +12,7 @@ from predictd_proto.messages import PredictRequest
 from predictd_proto.request_template import RequestTemplates
 from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.models.registry import Registry
-from predictd_server.pending import Pending
+from predictd_server.serving.pending import Pending
 
 
 class RequestReader:

@@ -12,7 +12,7 @@ from predictd_proto.errors import (
     ServerDrainingError,
 )
 from predictd_proto.messages import Message
-from predictd_server.pending import Pending
+from predictd_server.serving.pending import Pending
 
 
 def draining() -> ServerDrainingError:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictd_proto.tensors import DTYPE_BYTES, STRING, Buffer, Tensor, contiguous_bytes
-from predictd_server.batch import Batch
-from predictd_server.lengths import Cut
-from predictd_server.pending import Part
+from predictd_server.serving.batch import Batch
+from predictd_server.serving.lengths import Cut
+from predictd_server.serving.pending import Part
 
 #: TensorFlow takes an input without copying it when it is aligned like this (EIGEN_MAX_ALIGN_BYTES).
 ALIGNMENT_BYTES = 64

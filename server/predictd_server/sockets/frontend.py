@@ -18,13 +18,13 @@ import zmq
 from predictd_proto.errors import ServerDrainingError
 from predictd_proto.limits import Limits
 from predictd_proto.tensors import Buffer
-from predictd_server.batch import Batch, Run
-from predictd_server.connection_events import ConnectionEvents, descriptor_of, last_made_up_id, process_of
-from predictd_server.core import Core
-from predictd_server.counters import Counters
 from predictd_server.engine import Engine
-from predictd_server.presence import Presence, may_be_unique
-from predictd_server.sockets import LINGER_MS, bind_router, router_socket
+from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.core import Core
+from predictd_server.serving.counters import Counters
+from predictd_server.sockets.connection_events import ConnectionEvents, descriptor_of, last_made_up_id, process_of
+from predictd_server.sockets.presence import Presence, may_be_unique
+from predictd_server.sockets.routers import LINGER_MS, bind_router, router_socket
 
 _log = logging.getLogger(__name__)
 

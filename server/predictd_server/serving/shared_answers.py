@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from predictd_proto.errors import PredictdError
 from predictd_proto.tensors import Tensor
-from predictd_server.admission import Admission
-from predictd_server.counters import Counters
-from predictd_server.lanes import Lanes
 from predictd_server.models.registry import Registry
-from predictd_server.open_requests import OpenRequests
-from predictd_server.pending import Pending
-from predictd_server.response_cache import Key, ResponseCache
-from predictd_server.served import ServedSignature
-from predictd_server.single_flight import FOLLOWER_BYTES, Flights, first_follower
+from predictd_server.serving.admission import Admission
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.lanes import Lanes
+from predictd_server.serving.open_requests import OpenRequests
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.response_cache import Key, ResponseCache
+from predictd_server.serving.served import ServedSignature
+from predictd_server.serving.single_flight import FOLLOWER_BYTES, Flights, first_follower
 
 
 class SharedAnswers:

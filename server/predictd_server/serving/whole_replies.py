@@ -11,10 +11,10 @@ from time import perf_counter
 
 from predictd_proto.reply_template import ReplyTemplate, fits_template, run_facts
 from predictd_proto.tensors import Tensor
-from predictd_server.assembly import OutputRows
-from predictd_server.batch import Batch, Run
-from predictd_server.pending import Pending
-from predictd_server.served import ServedSignature
+from predictd_server.serving.assembly import OutputRows
+from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.served import ServedSignature
 
 #: Kinds of replies remembered per signature; one for each number of rows, and each shape where axes are free.
 MOST_TEMPLATES = 256

@@ -17,8 +17,8 @@ from predictd_proto.errors import TensorMismatchError
 from predictd_proto.metadata import SignatureSpec
 from predictd_proto.reply_template import ReplyTemplate
 from predictd_proto.tensors import DTYPE_BYTES, Tensor, TensorSpec
-from predictd_server.lengths import FreeAxes, LengthPolicy, length_policy
 from predictd_server.models.settings import ModelSettings
+from predictd_server.serving.lengths import FreeAxes, LengthPolicy, length_policy
 
 if TYPE_CHECKING:
     from predictd_server.runner import Runner

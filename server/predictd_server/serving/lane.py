@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from predictd_server.batch import DRAIN, FULL, GATHERED, IDLE, SHARED, WINDOW, Batch
-from predictd_server.fair_shares import Share
-from predictd_server.ladder import allowed_size, within_bytes
-from predictd_server.lengths import Shape, shape_bytes
-from predictd_server.model_queue import ModelQueue
-from predictd_server.pending import Part, Pending
-from predictd_server.served import ServedSignature
+from predictd_server.serving.batch import DRAIN, FULL, GATHERED, IDLE, SHARED, WINDOW, Batch
+from predictd_server.serving.fair_shares import Share
+from predictd_server.serving.ladder import allowed_size, within_bytes
+from predictd_server.serving.lengths import Shape, shape_bytes
+from predictd_server.serving.model_queue import ModelQueue
+from predictd_server.serving.pending import Part, Pending
+from predictd_server.serving.served import ServedSignature
 
 #: Shells of cancelled and expired requests that a queue may hold without being swept.
 MOST_DEAD = 256

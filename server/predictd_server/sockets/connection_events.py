@@ -16,7 +16,7 @@ from struct import Struct
 
 import zmq
 
-from predictd_server.presence import Presence
+from predictd_server.sockets.presence import Presence
 
 _log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from predictd_server.admission import Admission
-from predictd_server.batch import Batch
-from predictd_server.counters import Counters
-from predictd_server.fair_shares import FairShares
-from predictd_server.lane import Lane, LaneKey
-from predictd_server.model_queue import ModelQueue
-from predictd_server.pending import Pending
+from predictd_server.serving.admission import Admission
+from predictd_server.serving.batch import Batch
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.fair_shares import FairShares
+from predictd_server.serving.lane import Lane, LaneKey
+from predictd_server.serving.model_queue import ModelQueue
+from predictd_server.serving.pending import Pending
 
 #: Empty lanes kept for the next request of their kind: making one takes as long as serving a request from it.
 MOST_IDLE_LANES = 64

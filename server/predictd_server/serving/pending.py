@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from predictd_proto.tensors import Buffer, Tensor, string_row_offsets
 
 if TYPE_CHECKING:
-    from predictd_server.lane import Lane
-    from predictd_server.lengths import Cut
-    from predictd_server.served import ServedSignature
-    from predictd_server.single_flight import Flight
+    from predictd_server.serving.lane import Lane
+    from predictd_server.serving.lengths import Cut
+    from predictd_server.serving.served import ServedSignature
+    from predictd_server.serving.single_flight import Flight
 
 
 @dataclass(slots=True, eq=False)

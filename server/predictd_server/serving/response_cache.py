@@ -15,8 +15,8 @@ from hashlib import blake2b
 from math import prod
 
 from predictd_proto.tensors import DTYPE_BYTES, Buffer, Tensor
-from predictd_server.pending import Pending
-from predictd_server.served import ServedSignature
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.served import ServedSignature
 
 Key = tuple[object, ...]
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from predictd_server.pending import Part
-    from predictd_server.served import ServedSignature
+    from predictd_server.serving.pending import Part
+    from predictd_server.serving.served import ServedSignature
 
 #: Why a batch left.
 IDLE, GATHERED, FULL, SHARED, WINDOW, DRAIN = "idle", "gathered", "full", "shared", "window", "drain"

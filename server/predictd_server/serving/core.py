@@ -18,16 +18,16 @@ from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, PredictRequest
 from predictd_proto.tensors import Buffer
-from predictd_server import refusals
-from predictd_server.admission import Admission
-from predictd_server.batch import Batch, Run
-from predictd_server.counters import Counters
-from predictd_server.greeting import Greeting
-from predictd_server.lanes import Lanes
 from predictd_server.models.registry import Registry
-from predictd_server.open_requests import OpenRequests
-from predictd_server.pending import Part, Pending
-from predictd_server.replies import (
+from predictd_server.serving import refusals
+from predictd_server.serving.admission import Admission
+from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.counters import Counters
+from predictd_server.serving.greeting import Greeting
+from predictd_server.serving.lanes import Lanes
+from predictd_server.serving.open_requests import OpenRequests
+from predictd_server.serving.pending import Part, Pending
+from predictd_server.serving.replies import (
     empty_response,
     joined_outputs,
     joined_response,
@@ -35,10 +35,10 @@ from predictd_server.replies import (
     response_frames,
     split_run,
 )
-from predictd_server.request_reader import RequestReader
-from predictd_server.response_cache import Key, key_of
-from predictd_server.shared_answers import SharedAnswers
-from predictd_server.whole_replies import whole_replies
+from predictd_server.serving.request_reader import RequestReader
+from predictd_server.serving.response_cache import Key, key_of
+from predictd_server.serving.shared_answers import SharedAnswers
+from predictd_server.serving.whole_replies import whole_replies
 
 Reply = tuple[bytes, list[Buffer]]
 

@@ -12,10 +12,10 @@ from predictd_proto.frames import encode
 from predictd_proto.messages import PredictResponse, Receipt
 from predictd_proto.reply_template import fits_template, run_facts
 from predictd_proto.tensors import Buffer, Tensor
-from predictd_server.assembly import OutputRows, without_padding
-from predictd_server.batch import CACHE, JOINED, Batch, Run
-from predictd_server.pending import Pending
-from predictd_server.whole_replies import template_of
+from predictd_server.serving.assembly import OutputRows, without_padding
+from predictd_server.serving.batch import CACHE, JOINED, Batch, Run
+from predictd_server.serving.pending import Pending
+from predictd_server.serving.whole_replies import template_of
 
 
 def split_run(run: Run) -> list[Pending]:

@@ -1,7 +1,8 @@
-"""The engine thread: runs the batches that are too long for the pump.
+"""The engine: runs batches on the pump's thread, or on one of its own where they are too long for that.
 
 Owns one thread that takes one batch at a time and hands its runs back. It never touches a socket: `wake` tells the
-pump.
+pump. While that thread runs a long batch, the pump may run short ones of other models beside it: a graph runs without
+the interpreter's lock, and a session's runs may overlap.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Engine:
         self._counters = counters
         self._wake = wake
         self._workspace = Workspace()
+        self._beside_workspace = Workspace()
         self._work: SimpleQueue[Batch | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[Batch, list[Run]]] = SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="predictd-engine", daemon=True)
@@ -73,9 +75,17 @@ class Engine:
         self._counters.runs_inline_total += 1
         self._begin(batch)
         try:
-            return self._execute(batch)
+            return self._execute(batch, self._workspace, self._begin_run)
         finally:
             self._rest()
+
+    def run_beside(self, batch: Batch) -> list[Run]:
+        """Run a batch on the pump's thread while another runs on the engine's.
+
+        The watchdog goes on looking at that one; for this one it looks at the pump, which doesn't turn meanwhile.
+        """
+        self._counters.runs_beside_total += 1
+        return self._execute(batch, self._beside_workspace)
 
     def submit(self, batch: Batch) -> None:
         """Run a batch on the engine's thread. Only while the engine is idle."""
@@ -106,14 +116,14 @@ class Engine:
 
     def _loop(self) -> None:
         while (batch := self._work.get()) is not None:
-            self._done.put((batch, self._execute(batch)))
+            self._done.put((batch, self._execute(batch, self._workspace, self._begin_run)))
             # Its rows and its model would stay in memory until the next one comes.
             batch = None
             self._wake()
 
-    def _execute(self, batch: Batch) -> list[Run]:
+    def _execute(self, batch: Batch, workspace: Workspace, begin: Callable[[], None] = lambda: None) -> list[Run]:
         try:
-            return execute(batch, self._workspace, self._counters, self._begin_run)
+            return execute(batch, workspace, begin)
         except Exception:  # a bug of ours must not end the thread: its callers get an answer, the log the details
             _log.exception("internal error while running %s", batch.signature)
             return [Run(batch.parts, batch.rows, batch.size, None, fault("running the batch"))]

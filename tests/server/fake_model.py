@@ -120,7 +120,7 @@ class CoreBench:
     def run_one(self) -> bool:
         batch = self.core.next_batch(self.now)
         if batch is not None:
-            self.core.finish(batch, execute(batch, self.workspace, self.counters, clock=lambda: self.now))
+            self.core.finish(batch, execute(batch, self.workspace, clock=lambda: self.now))
         self.collect()
         return batch is not None
 

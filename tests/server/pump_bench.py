@@ -63,7 +63,7 @@ class Caller:
 
     def ask(self, request_id: int, array: np.ndarray | None = None, **fields: Any) -> None:
         tensor = Tensor.from_array("x0", rows(1, request_id) if array is None else array)
-        self.send(PredictRequest(id=request_id, model="m", tensors=(tensor,), **fields))
+        self.send(PredictRequest(id=request_id, model=fields.pop("model", "m"), tensors=(tensor,), **fields))
 
     def answer(self) -> PredictResponse | ErrorResponse:
         message = decode(self.socket.recv_multipart())
@@ -114,12 +114,18 @@ class PumpBench:
 
 @contextmanager
 def running_pump(
-    *, runs_inline: bool = False, endpoint: str | None = None, max_batch_size: int = 8, window_s: float = 0.0
+    *,
+    runs_inline: bool = False,
+    inline_s: float = -1.0,
+    endpoint: str | None = None,
+    max_batch_size: int = 8,
+    window_s: float = 0.0,
 ) -> Iterator[PumpBench]:
     """A pump, ended with the block.
 
     Args:
         runs_inline: Whether the pump's own thread runs the batches.
+        inline_s: Else it runs those that are expected to take no longer.
         endpoint: Where it listens; None for a Unix socket.
         max_batch_size: Rows of a batch.
         window_s: Batch window.
@@ -135,7 +141,7 @@ def running_pump(
             endpoint=endpoint or f"ipc://{directory}/p.sock",
             limits=bench.limits,
             counters=bench.counters,
-            inline_s=inf if runs_inline else -1.0,
+            inline_s=inf if runs_inline else inline_s,
         )
         engine = Engine(bench.counters, wake=frontend.wake)
         frontend.bind()

@@ -138,7 +138,7 @@ def test_the_search_for_a_culprit_ends_and_its_neighbours_may_try_again() -> Non
     batch = bench.core.next_batch(bench.now)
     assert batch is not None
     ticks = iter(range(0, 10_000, 6))
-    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters, clock=lambda: float(next(ticks))))
+    bench.core.finish(batch, execute(batch, bench.workspace, clock=lambda: float(next(ticks))))
     bench.collect()
     codes = {getattr(bench.answers[b"p", number], "code", "ok") for number in range(8)}
     assert "overloaded" in codes
@@ -159,7 +159,7 @@ def test_a_signature_counts_who_still_needs_it_a_run_whose_caller_has_gone_among
     bench.send_message(CancelRequest(id=2))
     assert signature.open_requests == 0
     assert signature.is_needed, "the run was forgotten with the request that it is for"
-    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters))
+    bench.core.finish(batch, execute(batch, bench.workspace))
     assert not signature.is_needed
 
 

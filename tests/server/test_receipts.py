@@ -66,7 +66,7 @@ def test_rows_that_wait_when_the_answer_leaves_are_the_load_that_clients_choose_
     bench.send(3, rows(10))
     from predictd_server.serving.execution import execute
 
-    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters))
+    bench.core.finish(batch, execute(batch, bench.workspace))
     bench.collect()
     bench.run_all()
     assert bench.receipt(1).queued_rows == 13

@@ -48,7 +48,7 @@ def begin(bench: CoreBench) -> Batch:
 
 
 def end(bench: CoreBench, batch: Batch) -> None:
-    bench.core.finish(batch, execute(batch, bench.workspace, bench.counters))
+    bench.core.finish(batch, execute(batch, bench.workspace))
     bench.collect()
 
 

@@ -101,7 +101,7 @@ class Story:
             self.bench.core.finish(batch, [])
             self.bench.core.fail_batch(batch)
         else:
-            self.bench.core.finish(batch, execute(batch, self.bench.workspace, self.bench.counters))
+            self.bench.core.finish(batch, execute(batch, self.bench.workspace))
 
     def finish(self, *, is_abandoned: bool) -> None:
         bench = self.bench

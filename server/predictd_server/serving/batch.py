@@ -37,6 +37,7 @@ class Batch:
         closed_by: Why the batch left.
         closed_s: When it was closed (monotonic).
         busy_s: Seconds of the engine that it took, the search for a culprit included.
+        is_searched: It failed and was run in parts, in search for the culprit.
     """
 
     signature: ServedSignature
@@ -47,6 +48,7 @@ class Batch:
     closed_by: str
     closed_s: float
     busy_s: float = 0.0
+    is_searched: bool = False
 
     @property
     def expected_s(self) -> float:

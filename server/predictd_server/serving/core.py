@@ -208,11 +208,11 @@ class Core:
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
-    def next_batch(self, now: float) -> Batch | None:
-        """Return a batch to run now, or None. Call it only while nothing runs."""
+    def next_batch(self, now: float, beside_s: float | None = None) -> Batch | None:
+        """Return a batch to run now, or None; while one runs, one of at most so many seconds to run beside it."""
         if self._generation != self._registry.generation:
             self._see_models()
-        batch = self._lanes.take_batch(now, self._expire, is_draining=self.is_draining)
+        batch = self._lanes.take_batch(now, self._expire, is_draining=self.is_draining, beside_s=beside_s)
         if batch is not None:
             self._start(batch, now)
         return batch
@@ -228,9 +228,9 @@ class Core:
         # Last: whoever sees it takes it that nothing here keeps what is gone in memory.
         self._generation = generation
 
-    def next_wakeup(self) -> float | None:
+    def next_wakeup(self, beside_s: float | None = None) -> float | None:
         """Return when `next_batch` may have something though nothing arrives (monotonic); None for never."""
-        return self._lanes.next_wakeup()
+        return self._lanes.next_wakeup(beside_s)
 
     def sweep(self, now: float) -> bool:
         """Answer requests whose time is up while they wait; return whether any was, or would have been just now.
@@ -286,7 +286,9 @@ class Core:
         batch.signature.open_runs -= 1
         lane = batch.parts[0].request.lane
         assert lane is not None
-        self._lanes.charge(lane, batch.busy_s)
+        self._lanes.finish(lane, batch.busy_s)
+        if batch.is_searched:
+            self.counters.runs_isolating_total += 1
         for run in runs:
             if run.error is not None:
                 self._fail(run.parts, run.error)

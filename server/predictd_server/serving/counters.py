@@ -26,6 +26,7 @@ class Counters:
         "requests_released_total",
         "requests_total",
         "rows_total",
+        "runs_beside_total",
         "runs_inline_total",
         "runs_isolating_total",
         "runs_threaded_total",
@@ -49,6 +50,7 @@ class Counters:
         self.requests_released_total = 0
         self.requests_total = 0
         self.rows_total = 0
+        self.runs_beside_total = 0
         self.runs_inline_total = 0
         self.runs_isolating_total = 0
         self.runs_threaded_total = 0

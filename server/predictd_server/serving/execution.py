@@ -1,7 +1,7 @@
 """Execution: one batch through the graph, and, when that raises, the search for the request that made it raise.
 
-Owns the order assemble -> run -> check, and the isolation of a culprit. Runs on the pump (short batches) or on the
-engine thread (long ones), never on both at once. Touches no socket.
+Owns the order assemble -> run -> check, and the isolation of a culprit. Runs on the pump (short batches) and on the
+engine thread (long ones), on both at once only for different models. Touches no socket.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from predictd_proto.errors import OverloadedError, PredictionError
 from predictd_server.serving.assembly import Workspace, assemble
 from predictd_server.serving.batch import Batch, Run, check_rows
-from predictd_server.serving.counters import Counters
 from predictd_server.serving.ladder import allowed_size
 from predictd_server.serving.pending import Part
 
@@ -34,7 +33,6 @@ SEARCH_S = 10.0
 def execute(
     batch: Batch,
     workspace: Workspace,
-    counters: Counters,
     begin: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = perf_counter,
 ) -> list[Run]:
@@ -43,7 +41,6 @@ def execute(
     Args:
         batch: What to run.
         workspace: Memory for its inputs.
-        counters: Where the search for a culprit is counted.
         begin: Called before each run.
         clock: Seconds; times the runs and bounds the search.
 
@@ -55,7 +52,7 @@ def execute(
     batch.busy_s += run.assemble_s + run.execute_s
     if run.error is None or len(batch.parts) == 1:
         return [run]
-    counters.runs_isolating_total += 1
+    batch.is_searched = True
     give_up_s = clock() + SEARCH_S
     runs: list[Run] = []
     halves = _halves(batch)

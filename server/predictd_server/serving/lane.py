@@ -129,6 +129,21 @@ class Lane:
                 break
         return most
 
+    def rows_beside(self, run_s: float) -> int:
+        """Return how many rows a batch may have that takes no longer than `run_s`; 0 where none is known to.
+
+        Also where more rows wait than that, and one batch of them all would take much less time for each.
+        """
+        signature = self.signature
+        for size in reversed(self._sizes):
+            cost_s = signature.expected_s(size)
+            if cost_s <= run_s:
+                if size == self.max_rows or self.waiting_rows <= size:
+                    return size
+                full_s = signature.costs_s.get(self.max_rows, 0.0)
+                return size if cost_s * self.max_rows <= MOST_COST * full_s * size else 0
+        return 0
+
     def take_batch(
         self,
         now: float,

@@ -8,6 +8,7 @@ control thread reads.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 from predictd_server.serving.admission import Admission
@@ -55,6 +56,9 @@ class Lanes:
         self._lanes: dict[LaneKey, Lane] = {}
         self._waiting: dict[Lane, None] = {}
         self._models = FairShares()
+        self._running: ModelQueue | None = None
+        self._began_s = 0.0
+        self._running_from_s = 0.0
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -100,6 +104,8 @@ class Lanes:
         if not model.waiting_lanes:
             if not self._waiting:
                 self._models.forgive()
+                # Its run is paid for when it has ended; until then it must not look like one that was left behind.
+                self._running_from_s = max(self._running_from_s, self._models.now_s)
             self._models.enter(model.share)
         if not model.waiting_lanes:
             model.lanes.forgive()
@@ -112,27 +118,35 @@ class Lanes:
         if lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES:
             del self._lanes[lane.key]
 
-    def take_batch(self, now: float, expire: Callable[[float, Pending], None], *, is_draining: bool) -> Batch | None:
+    def take_batch(
+        self,
+        now: float,
+        expire: Callable[[float, Pending], None],
+        *,
+        is_draining: bool,
+        beside_s: float | None = None,
+    ) -> Batch | None:
         """Return a batch to run now, or None.
 
         Args:
             now: The time (monotonic).
             expire: Called with the time and a request whose time is up; it must release it.
             is_draining: Whether the server shuts down: then no window holds anything back.
+            beside_s: None while nothing runs. Else another batch runs, and this one is to run beside it, for so many
+                seconds at most.
         """
         while self._waiting:
-            lane = self._next(now, is_draining=is_draining)
+            lane = self._next(now, beside_s, is_draining=is_draining)
             if lane is None:
                 break
             model = lane.model
+            if beside_s is None:
+                self._running, self._began_s, self._running_from_s = model, now, model.share.virtual_s
             if len(self._lanes) > 1:
                 model.lanes.choose(lane.share)
             if len(self._admission.models) > 1:
                 self._models.choose(model.share)
-            most_rows = lane.max_rows
-            full_s = lane.signature.costs_s.get(most_rows, 0.0)
-            if full_s > self._fair_run_s and self._is_wanted_by_others(model, now):
-                most_rows = lane.rows_within(self._fair_run_s)
+            most_rows = self._most_rows(lane, now) if beside_s is None else lane.rows_beside(beside_s)
             batch = lane.take_batch(now, expire, most_rows=most_rows, is_draining=is_draining)
             if not lane.queue:
                 self._leave(lane)
@@ -144,9 +158,9 @@ class Lanes:
                 return batch
         return None
 
-    def _next(self, now: float, *, is_draining: bool) -> Lane | None:
+    def _next(self, now: float, beside_s: float | None, *, is_draining: bool) -> Lane | None:
         """Return the lane whose batch may leave and whose turn it is."""
-        if len(self._waiting) == 1:
+        if len(self._waiting) == 1 and beside_s is None:
             (only,) = self._waiting
             if only.queue:
                 return only if is_draining or only.closes_at() <= now else None
@@ -154,26 +168,59 @@ class Lanes:
         for lane in list(self._waiting):
             if not lane.queue:
                 self._leave(lane)
-            elif (is_draining or lane.closes_at() <= now) and (first is None or _comes_before(lane, first)):
+            elif (
+                (is_draining or lane.closes_at() <= now)
+                and (first is None or _comes_before(lane, first))
+                and (beside_s is None or (lane.rows_beside(beside_s) and self._goes_beside_at(lane) <= now))
+            ):
                 first = lane
         return first
+
+    def _goes_beside_at(self, lane: Lane) -> float:
+        """Return when a lane's batch may run beside the one that runs: when its model has had no more than that one's.
+
+        Its own model's never does: what a runner does with two runs at once is not asked for.
+        """
+        running, model = self._running, lane.model
+        if running is None or model is running:
+            return math.inf
+        return self._began_s + (model.share.virtual_s - self._running_from_s) * running.share.weight
+
+    def _most_rows(self, lane: Lane, now: float) -> int:
+        """Return how many rows its batch may have: fewer than allowed where others are to have the engine soon."""
+        most_rows = lane.max_rows
+        full_s = lane.signature.costs_s.get(most_rows, 0.0)
+        if full_s > self._fair_run_s and self._is_wanted_by_others(lane.model, now):
+            most_rows = lane.rows_within(self._fair_run_s)
+        return most_rows
 
     def _is_wanted_by_others(self, model: ModelQueue, now: float) -> bool:
         others = self._admission.models.values()
         return any(other is not model and (other.rows or now - other.taken_s < ACTIVE_S) for other in others)
 
-    def charge(self, lane: Lane, seconds: float) -> None:
-        """Make a lane and its model pay for a run."""
+    def finish(self, lane: Lane, seconds: float) -> None:
+        """Note that a lane's batch has ended; it and its model pay for the run."""
         model = lane.model
+        if model is self._running:
+            self._running = None
         model.ran_s += seconds
         if len(self._admission.models) > 1:
             self._models.charge(model.share, seconds)
         if len(self._lanes) > 1:
             model.lanes.charge(lane.share, seconds)
 
-    def next_wakeup(self) -> float | None:
+    def next_wakeup(self, beside_s: float | None) -> float | None:
         """Return when `take_batch` may have something though nothing arrives (monotonic); None for never."""
-        return min((lane.closes_at() for lane in self._waiting if lane.queue), default=None)
+        if beside_s is None:
+            return min((lane.closes_at() for lane in self._waiting if lane.queue), default=None)
+        return min(
+            (
+                max(lane.closes_at(), begins_s)
+                for lane in self._waiting
+                if lane.queue and lane.rows_beside(beside_s) and (begins_s := self._goes_beside_at(lane)) < math.inf
+            ),
+            default=None,
+        )
 
     def outdate(self) -> None:
         """Drop every lane once it is empty: the models have changed, and a lane keeps its own in memory."""

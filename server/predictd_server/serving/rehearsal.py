@@ -17,7 +17,6 @@ from predictd_proto.tensors import Tensor
 from predictd_server.runner import Arrays
 from predictd_server.serving.assembly import Workspace
 from predictd_server.serving.batch import DRAIN, Batch
-from predictd_server.serving.counters import Counters
 from predictd_server.serving.execution import execute
 from predictd_server.serving.ladder import allowed_size
 from predictd_server.serving.pending import Pending
@@ -41,7 +40,7 @@ def rehearse(signature: ServedSignature, inputs: Arrays) -> list[NDArray[Any]]:
     """
     request = _request(signature, inputs)
     most = signature.sizes[-1] if signature.sizes else request.rows
-    workspace, counters = Workspace(), Counters()
+    workspace = Workspace()
     shapes = tuple(tensor.shape[1:] for tensor in request.tensors)
     if signature.lengths is not None:
         fit = signature.lengths.fit(request.tensors)
@@ -50,7 +49,7 @@ def rehearse(signature: ServedSignature, inputs: Arrays) -> list[NDArray[Any]]:
         rows = min(most, request.rows - request.next_row)
         size = allowed_size(signature.sizes, rows) if signature.sizes else rows
         batch = Batch(signature, [request.take(rows)], rows, size, shapes, DRAIN, 0.0)
-        [run] = execute(batch, workspace, counters)
+        [run] = execute(batch, workspace)
         if run.error is not None:
             raise run.error
         split_run(run)

@@ -20,8 +20,6 @@ from predictd_proto.tensors import Buffer, Tensor
 
 # msgpack's specification: 0x8n and 0x9n are a map and a list of n, 0xce a uint32, 0xcf a uint64, 0xcb a float64.
 _UINT32, _UINT64, _FLOAT64 = 0xCE, 0xCF, 0xCB
-_ID = struct.Struct(">BQ")
-_FLOAT = struct.Struct(">Bd")
 _MOST_SMALL_LIST = 15
 
 _RUN_FLOATS = ("assemble_ms", "execute_ms", "split_ms")
@@ -41,9 +39,14 @@ _RUN = struct.Struct(
     ">" + "".join(f"{len(key)}sBd" for key in _FLOAT_KEYS) + "".join(f"{len(key)}sBI" for key in _COUNT_KEYS)
 )
 
+# What each reply has of its own.
+_OWN_BEGIN = _BEGIN + bytes((_UINT64,))
+_OWN_MIDDLE = _RECEIPT_BEGIN + bytes((_FLOAT64,))
+_OWN = struct.Struct(f">{len(_OWN_BEGIN)}sQ{len(_OWN_MIDDLE)}sd")
+
 _HEAD_PARTS = (
-    (_BEGIN + bytes((_UINT64,)), "Q"),
-    (_RECEIPT_BEGIN + bytes((_FLOAT64,)), "d"),
+    (_OWN_BEGIN, "Q"),
+    (_OWN_MIDDLE, "d"),
     *((key + bytes((_FLOAT64,)), "d") for key in _FLOAT_KEYS),
     *((key + bytes((_UINT32,)), "I") for key in _COUNT_KEYS),
 )
@@ -104,31 +107,31 @@ class ReplyTemplate:
         self.first: bytes = shared + pieces[0]
         self.between: list[bytes] = pieces[1:]
 
-    def frame(self, request_id: int, queue_ms: float, facts: bytes, data: Sequence[Buffer]) -> bytes:
+    def of_run(self, facts: bytes) -> bytes:
+        """Return what the replies of one run have between the time in the queue and the first output's data.
+
+        Args:
+            facts: The run's, from `run_facts`.
+        """
+        return facts + self.first
+
+    def frame(self, request_id: int, queue_ms: float, of_run: bytes, data: Sequence[Buffer]) -> bytes:
         """Return one reply, as its only frame.
 
         Args:
             request_id: Whose reply it is.
             queue_ms: Its own time in the queue.
-            facts: Its run's, from `run_facts`.
+            of_run: What `of_run` returned for its run.
             data: Each output's bytes.
         """
-        head = (
-            _BEGIN,
-            _ID.pack(_UINT64, request_id),
-            _RECEIPT_BEGIN,
-            _FLOAT.pack(_FLOAT64, queue_ms),
-            facts,
-            self.first,
-            data[0],
-        )
+        begin = _OWN.pack(_OWN_BEGIN, request_id, _OWN_MIDDLE, queue_ms)
         if not self.between:
-            return b"".join(head)
-        rest: list[Buffer] = list(head)
+            return b"".join((begin, of_run, data[0]))
+        pieces: list[Buffer] = [begin, of_run, data[0]]
         for piece, more in zip(self.between, data[1:], strict=True):
-            rest.append(piece)
-            rest.append(more)
-        return b"".join(rest)
+            pieces.append(piece)
+            pieces.append(more)
+        return b"".join(pieces)
 
 
 def fits_template(sizes_bytes: Sequence[int]) -> bool:

@@ -10,6 +10,7 @@ anything else, tensors last, the data at the very end.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,11 @@ _TIMEOUT_KEY = b"\xaatimeout_ms\xcb"
 _FLOAT = struct.Struct(">d")
 _MAP_AT = len(_BEGIN)
 _ID_AT = _MAP_AT + 1 + len(_ID_KEY)
+_UINT64 = 0xCF
+
+#: How nearly every frame begins: up to the id, which takes eight bytes, and the time.
+_HEAD = struct.Struct(f">{_ID_AT}sBQ{len(_TIMEOUT_KEY)}sd")
+_INFINITY = math.inf
 
 #: Bytes that follow the first byte of a msgpack number: 0xcc to 0xcf are uint8 to uint64; below 0x80 it is the number.
 _ID_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
@@ -43,14 +49,14 @@ class KnownRequest:
     """What requests of one kind share.
 
     Attributes:
-        count: The map's first byte; says how many fields it has.
+        begin: The bytes before the id; the last but `id`'s key says how many fields there are.
         middle: The bytes between the time and the data.
         data_bytes: Size of the data.
         request: The first of its kind, already checked.
         resolved: Whatever the holder has worked out for this kind.
     """
 
-    count: int
+    begin: bytes
     middle: bytes
     data_bytes: int
     request: PredictRequest
@@ -63,9 +69,31 @@ class RequestTemplates:
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes], KnownRequest] = {}
         self._sizes: dict[int, set[int]] = {}
+        self._newest: dict[int, KnownRequest] = {}
 
     def recognise(self, frame: bytes) -> tuple[KnownRequest, int, float, bytes] | None:
         """Return what is known of a frame, its id, timeout_ms and data; None when it must be decoded."""
+        known = self._newest.get(len(frame))
+        if known is not None:
+            # Like the one before it of that length: 0.6 microseconds instead of 1.2.
+            begin, mark, request_id, key, timeout_ms = _HEAD.unpack_from(frame)
+            if (
+                begin == known.begin
+                and mark == _UINT64
+                and request_id <= _MAX_ID
+                and key == _TIMEOUT_KEY
+                and 0.0 <= timeout_ms < _INFINITY
+                and frame.startswith(known.middle, _HEAD.size)
+            ):
+                return known, request_id, timeout_ms, frame[-known.data_bytes :]
+        found = self._search(frame)
+        if found is not None and frame[_ID_AT] == _UINT64:
+            if len(self._newest) >= MAX_ENTRIES:
+                self._newest.clear()
+            self._newest[len(frame)] = found[0]
+        return found
+
+    def _search(self, frame: bytes) -> tuple[KnownRequest, int, float, bytes] | None:
         split = _split(frame)
         if split is None:
             return None
@@ -92,8 +120,8 @@ class RequestTemplates:
         if len(self._sizes) >= MAX_ENTRIES:
             self._sizes.clear()
         position = split[2]
-        known = KnownRequest(frame[_MAP_AT], frame[position : -len(data)], len(data), request)
-        self._known[known.count, known.middle] = known
+        known = KnownRequest(frame[:_ID_AT], frame[position : -len(data)], len(data), request)
+        self._known[frame[_MAP_AT], known.middle] = known
         sizes = self._sizes.setdefault(len(frame) - position, set())
         if len(sizes) >= MAX_SIZES:
             sizes.clear()

@@ -29,7 +29,8 @@ def reply(number: int, tensors: tuple[Tensor, ...], *, model: str = "m", version
     times = facts.get("times", (0.5, 0.25, 1.25, 0.125))
     counts = facts.get("counts", (2, 0, 1, 9))
     run = run_facts(times[1:], counts, facts.get("closed_by", "full"))
-    return ReplyTemplate(model, version, tensors).frame(number, times[0], run, [tensor.data for tensor in tensors])
+    template = ReplyTemplate(model, version, tensors)
+    return template.frame(number, times[0], template.of_run(run), [tensor.data for tensor in tensors])
 
 
 def outputs(

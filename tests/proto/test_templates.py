@@ -58,7 +58,7 @@ def test_a_templated_reply_reads_like_an_encoded_one(dtypes, lengths, numbers) -
         template = template or ReplyTemplate("m", 3, tensors)
         expected = PredictResponse(id=number, tensors=tensors, receipt=receipt)
         run = run_facts((receipt.assemble_ms, 1.25, receipt.split_ms), (2, 0, 1, 9), "full")
-        frame = template.frame(number, queue_ms, run, [tensor.data for tensor in tensors])
+        frame = template.frame(number, queue_ms, template.of_run(run), [tensor.data for tensor in tensors])
         assert decode([frame]) == decode(encode(expected))
 
 
@@ -96,10 +96,11 @@ def test_a_recognised_request_reads_like_a_decoded_one(dtype, shape, numbers, la
 @given(st.data())
 def test_a_frame_with_any_byte_changed_is_recognised_only_as_what_it_decodes_to(data) -> None:
     templates = RequestTemplates()
-    frame = request(7, 5.0, tensors_of(["float32"], [[1, 3]], 0)[0])
+    frame = request(data.draw(st.sampled_from([7, 1 << 40])), 5.0, tensors_of(["float32"], [[1, 3]], 0)[0])
     message = decode([frame])
     assert isinstance(message, PredictRequest)
     templates.remember(frame, message)
+    assert templates.recognise(frame) is not None
     changed = bytearray(frame)
     for _ in range(data.draw(st.integers(1, 3))):
         changed[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
@@ -187,6 +188,30 @@ def test_the_memory_is_bounded() -> None:
         templates.remember(frame, message)
         assert templates.recognise(frame) is not None
     assert len(templates._known) <= MAX_ENTRIES
+
+
+def test_kinds_whose_frames_are_equally_long_are_told_apart() -> None:
+    templates = RequestTemplates()
+    frames = {name: request(1 << 40, 1.0, Tensor.from_array(name, np.zeros((1, 3)))) for name in ("a", "b", "c")}
+    for frame in frames.values():
+        message = decode([frame])
+        assert isinstance(message, PredictRequest)
+        templates.remember(frame, message)
+    for name in ("a", "a", "b", "a", "c", "c", "b"):
+        found = templates.recognise(frames[name])
+        assert found is not None
+        assert found[0].request.tensors[0].name == name
+
+
+def test_the_memory_of_lengths_is_bounded() -> None:
+    templates = RequestTemplates()
+    for number in range(1, 2 * MAX_ENTRIES):
+        frame = request(1 << 40, 1.0, Tensor.from_array("x", np.zeros((1, number), np.uint8)))
+        message = decode([frame])
+        assert isinstance(message, PredictRequest)
+        templates.remember(frame, message)
+        assert templates.recognise(frame) is not None
+    assert len(templates._newest) <= MAX_ENTRIES
 
 
 @pytest.mark.parametrize("frame", [b"", b"pd", b"pd\x01\x03", b"pd\x01\x03\x83\xa2id", b"pd\x01\x03\x83\xa2id\xcf\x00"])

@@ -84,9 +84,9 @@ class Admission:
         model.rows -= rows
         model.counted_rows -= counted_rows
 
-    def finish(self, byte_count: int) -> None:
-        """Count a request out: it was answered or dropped."""
-        self.requests -= 1
+    def finish(self, byte_count: int, requests: int = 1) -> None:
+        """Count requests out that were answered or dropped, and the bytes that they held together."""
+        self.requests -= requests
         self.bytes -= byte_count
 
     def retry_after_ms(self, model: ModelQueue) -> int:

@@ -72,7 +72,7 @@ def _input(batch: Batch, index: int, workspace: Workspace) -> NDArray[Any]:
         return _padded(batch, index, workspace)
     if not batch.signature.is_mergeable:
         return first.view()
-    pieces = [part.request.row_slice(index, part.start, part.rows) for part in batch.parts]
+    pieces = [_rows_of(part, index) for part in batch.parts]
     padding = batch.size - batch.rows
     if padding:
         pieces.extend([_last_row(batch.parts[-1], index)] * padding)
@@ -86,6 +86,13 @@ def _input(batch: Batch, index: int, workspace: Workspace) -> NDArray[Any]:
     block = workspace.block(index, byte_count)
     _copy_into(block.data, pieces)
     return Tensor(first.name, first.dtype, shape, block.data).view()
+
+
+def _rows_of(part: Part, index: int) -> Buffer:
+    request = part.request
+    if part.rows == request.rows:
+        return request.tensors[index].data
+    return request.row_slice(index, part.start, part.rows)
 
 
 def _has_other_lengths(batch: Batch, index: int) -> bool:
@@ -164,11 +171,11 @@ class OutputRows:
         self._dtype = dtype
         self._array = array
         self._strings = array if dtype == STRING else None
-        self._data = memoryview(b"" if dtype == STRING else _bytes_of(name, dtype, array))
+        self._data = b"" if dtype == STRING else _bytes_of(name, dtype, array)
         self.row_shape = array.shape[1:]
         self.row_bytes = len(self._data) // max(array.shape[0], 1)
 
-    def data(self, start: int, count: int) -> memoryview:
+    def data(self, start: int, count: int) -> Buffer:
         """Return the bytes of some rows; not of strings."""
         return self._data[start * self.row_bytes : (start + count) * self.row_bytes]
 

@@ -164,6 +164,8 @@ class Lane:
         rows = byte_count = 0
         cut: list[Pending] = []
         is_full = False
+        # Where only rows count, what fits is taken at once: that is nearly every request.
+        fits = most_rows if self.max_rows and not self.signature.has_string_inputs else 0
         while self.queue and (rows < most_rows or not parts):
             request = self.queue[0]
             if request.is_over:
@@ -173,6 +175,12 @@ class Lane:
                 expire(now, request)
                 continue
             left = request.rows - request.next_row
+            if rows + left <= fits:
+                self.queue.popleft()
+                parts.append(Part(request, request.next_row, left))
+                request.next_row = request.rows
+                rows += left
+                continue
             room = self._room(request, most_rows - rows, byte_count, is_first=not parts)
             is_full = room < left
             if is_full and parts and (request.rows <= most_rows or room <= 0):

@@ -96,7 +96,7 @@ def kept_response(request: Pending, outputs: tuple[Tensor, ...], queued_rows: in
     if fits_template([len(tensor.data) for tensor in outputs]):
         facts = run_facts((0.0, 0.0, 0.0), (0, 0, 0, queued_rows), CACHE)
         template = template_of(signature, (CACHE, *[(each.shape, len(each.data)) for each in outputs]), outputs)
-        return [template.frame(request.id, 0.0, facts, [tensor.data for tensor in outputs])]
+        return [template.frame(request.id, 0.0, template.of_run(facts), [tensor.data for tensor in outputs])]
     receipt = Receipt(
         model=signature.model, version=signature.version, batches=0, closed_by=CACHE, queued_rows=queued_rows
     )

@@ -35,9 +35,11 @@ def whole_replies(run: Run, batch: Batch, queued_rows: int) -> list[tuple[Pendin
     started = perf_counter()
     most_rows = 0
     for part in run.parts:
-        if part.rows != part.request.rows or part.request.cuts is not None:
+        request = part.request
+        if part.rows != request.rows or request.cuts is not None:
             return None
-        most_rows = max(most_rows, part.rows)
+        if part.rows > most_rows:  # noqa: PLR1730  (`max` takes 0.1 microseconds longer)
+            most_rows = part.rows
     if not fits_template([most_rows * (array.nbytes // max(run.size, 1)) for array in run.outputs]):
         return None
     cutters = [
@@ -50,19 +52,28 @@ def whole_replies(run: Run, batch: Batch, queued_rows: int) -> list[tuple[Pendin
         (run.rows, run.size - run.rows, 1, queued_rows),
         batch.closed_by,
     )
+    return _joined(run, signature, cutters, facts)
+
+
+def _joined(
+    run: Run, signature: ServedSignature, cutters: list[OutputRows], facts: bytes
+) -> list[tuple[Pending, bytes]]:
     replies: list[tuple[Pending, bytes]] = []
+    only = cutters[0] if len(cutters) == 1 else None
+    template, of_run, template_rows = None, b"", 0
     position = 0
     for part in run.parts:
         request, rows = part.request, part.rows
-        template = _template(request, cutters, rows)
-        data = [cutter.data(position, rows) for cutter in cutters]
-        replies.append((request, template.frame(request.id, _ms(request.queue_s), facts, data)))
+        if template is None or rows != template_rows:
+            template, template_rows = _template(signature, cutters, rows), rows
+            of_run = template.of_run(facts)
+        data = (only.data(position, rows),) if only else [cutter.data(position, rows) for cutter in cutters]
+        replies.append((request, template.frame(request.id, request.queue_s * 1000, of_run, data)))
         position += rows
     return replies
 
 
-def _template(request: Pending, cutters: list[OutputRows], rows: int) -> ReplyTemplate:
-    signature = request.signature
+def _template(signature: ServedSignature, cutters: list[OutputRows], rows: int) -> ReplyTemplate:
     key = (rows, *[cutter.row_shape for cutter in cutters]) if signature.has_free_outputs else rows
     return signature.reply_templates.get(key) or template_of(
         signature, key, [cutter.rows(0, rows) for cutter in cutters]

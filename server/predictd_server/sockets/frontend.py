@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -27,13 +28,15 @@ from predictd_server.sockets.connection_events import ConnectionEvents, descript
 from predictd_server.sockets.presence import Presence, may_be_unique
 from predictd_server.sockets.routers import LINGER_MS, bind_router, router_socket
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _log = logging.getLogger(__name__)
 
 # As numbers: `zmq.SNDMORE | zmq.NOBLOCK` makes an enum member each time, 1 microsecond of a request's 20.
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.SNDMORE)
 _MORE_NOBLOCK = _MORE | _NOBLOCK
-_RCVMORE = int(zmq.RCVMORE)
 
 #: Messages taken in before a batch gets its turn, so that a flood can't keep the engine idle.
 MOST_RECEIVES = 256
@@ -87,6 +90,8 @@ class Frontend:
         self._presence = Presence(last_made_up_id(context, self._socket))
         self._events = ConnectionEvents(context, self._socket)
         self._socket.setsockopt(zmq.RCVTIMEO, IDLE_TURN_MS)
+        # That of the class below: pyzmq's public `send` only adds what other kinds of socket need, 0.4 microseconds.
+        self._send_frame: Callable[[Buffer, int], object] = super(zmq.Socket, self._socket).send
         self._is_blind = False
         self._look_s = 0.0
         self._log_s = 0.0
@@ -159,19 +164,22 @@ class Frontend:
 
     def _receive(self, core: Core, waiting: int) -> bool:
         """Take in what has arrived; return whether anything had. `waiting` is 0 to wait for the first message."""
-        receive, option, known = self._socket.recv, self._socket.get, self._presence.known
+        receive, known = self._socket.recv, self._presence.known
         for count in range(MOST_RECEIVES):
             try:
                 peer = receive(_NOBLOCK if count else waiting)
             except zmq.Again:
                 return count > 0
-            # `get`: the attribute `rcvmore` is looked up by name each time, 1 microsecond against 0.2.
-            frames: list[Buffer] = [] if peer in known else self._meet(peer)
-            while option(_RCVMORE):
-                frame = receive() if not frames else self._socket.recv(copy=False).buffer
+            # Without a copy, as a frame knows whether there are more: asking the socket takes 0.7 microseconds.
+            frame = receive(0, False)
+            if peer not in known:
+                self._meet(peer, frame)
+            frames: list[Buffer] = [frame.bytes]
+            while frame.more:
+                frame = receive(0, False)
                 # One too many is enough for the core to refuse the message; the rest of it is not kept.
                 if len(frames) <= self._most_frames:
-                    frames.append(frame)
+                    frames.append(frame.buffer)
             try:
                 core.receive(peer, frames, monotonic())
             except Exception:  # a bug of ours must cost one request, not all of them
@@ -179,22 +187,20 @@ class Frontend:
                 core.fail_message(peer, frames)
         return True
 
-    def _meet(self, peer: bytes) -> list[Buffer]:
-        """Note whose a connection is by the first frame of a message that came over it; return what was received."""
-        if self._is_blind or not may_be_unique(peer) or not self._socket.get(_RCVMORE):
-            return []
-        frame = self._socket.recv(copy=False)
+    def _meet(self, peer: bytes, frame: zmq.Frame) -> None:
+        """Note whose a connection is by the first frame of a message that came over it."""
+        if self._is_blind or not may_be_unique(peer):
+            return
         descriptor = descriptor_of(frame)
         if descriptor is None:
             self._is_blind = True
             _log.warning("this libzmq does not tell connections apart: a vanished client's work waits for its deadline")
-        else:
-            # In this order: see `Presence`.
-            self._events.read(self._presence)
-            self._presence.meet(peer, descriptor, process_of(frame))
-            if self._presence.has_left:
-                self._look_s = 0.0
-        return [frame.bytes]
+            return
+        # In this order: see `Presence`.
+        self._events.read(self._presence)
+        self._presence.meet(peer, descriptor, process_of(frame))
+        if self._presence.has_left:
+            self._look_s = 0.0
 
     def _see_off(self, core: Core) -> None:
         """Release what those have queued who have left."""
@@ -246,13 +252,13 @@ class Frontend:
 
     def _send(self, core: Core) -> None:
         replies, core.replies = core.replies, []
-        send = self._socket.send
+        send = self._send_frame
         for peer, frames in replies:
             try:
                 send(peer, _MORE_NOBLOCK)
                 for frame in frames[:-1]:
                     send(frame, _MORE)
-                send(frames[-1])
+                send(frames[-1], 0)
             except (zmq.Again, zmq.ZMQError) as error:
                 # EHOSTUNREACH: the client is gone. EAGAIN: it reads none of its replies. Neither may stop others.
                 self._counters.replies_lost_total += 1

@@ -1,9 +1,7 @@
-"""`make bench`: measures, prints a table, and writes the same as Markdown and JSON."""
+"""`make bench`: measures, prints tables, and writes them as Markdown, JSON and plots."""
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,36 +10,62 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from benchmarks.figures import Figure, as_json, markdown, show
-from benchmarks.sections import SECTIONS
+from benchmarks.report import page
+from benchmarks.report.machine import load_before, machine
+from benchmarks.report.plots import draw
+from benchmarks.report.report import Report, SectionReport, markdown
+from benchmarks.report.terminal import show
+from benchmarks.sections.registry import SECTIONS, title
+from benchmarks.sections.stage import Run
+
+#: Ignored by git.
+OUTPUT = Path(__file__).parents[1] / "run" / "bench"
+DEFAULTS = Run()
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar=f"[{'|'.join(SECTIONS)}]...")
-@click.option("--rounds", default=5, show_default=True, help="Rounds; medians of them are shown.")
-@click.option("--seconds", default=2.0, show_default=True, help="How long each load lasts in each round.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write bench.md and bench.json there.")
-def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path | None) -> None:
+@click.option("--rounds", default=DEFAULTS.rounds, show_default=True, help="Rounds; medians of them are shown.")
+@click.option("--seconds", default=DEFAULTS.seconds, show_default=True, help="How long each turn of a round lasts.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=OUTPUT,
+    show_default="run/bench",
+    help="Write bench.md, bench.json and plots there.",
+)
+@click.option("--page", "is_page", is_flag=True, help="Write what was measured into docs/performance.md too.")
+def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_page: bool) -> None:
     """Measure all sections, or those named."""
     unknown = set(names) - set(SECTIONS)
     if unknown:
         text = f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}"
         raise click.UsageError(text)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    console.print(f"{os.cpu_count()} cores, Python {platform.python_version()}, load average before: {load}")
-    figures: list[Figure] = []
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    report = Report(machine())
+    console.print(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     for name in names or SECTIONS:
+        load = tuple(load_before())
         with console.status(name) as status:
-            found = SECTIONS[name](rounds, seconds, partial(_say, status, name))
-        show(f"{name}: {SECTIONS[name].__doc__}", found, console)
-        figures.extend(found)
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "bench.md").write_text(markdown(figures))
-        (output / "bench.json").write_text(as_json(figures) + "\n")
-    missed = [figure.what for figure in figures if figure.is_met is False]
+            run = Run(rounds, seconds, partial(_say, status, name))
+            found = SECTIONS[name](run)
+        report.sections[name] = SectionReport(title(name), found, rounds, seconds, load)
+        show(f"{name}: {title(name)} (load before {load[0]:g})", found.figures, console)
+        # Written after each section: a run that is interrupted keeps what it has.
+        write(report, output)
+    if is_page:
+        page.write(page.stored().with_sections_of(report, SECTIONS))
+    missed = [figure.what for figure in report.figures() if figure.is_met is False]
     console.print(f"missed: {'; '.join(missed)}" if missed else "every goal was met")
+    console.print(f"written: {output}", soft_wrap=True)
+
+
+def write(report: Report, output: Path) -> None:
+    """Write a report's three forms."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "bench.md").write_text(f"# Benchmark\n\n{markdown(report)}\n")
+    (output / "bench.json").write_text(report.as_json())
+    draw(report, output)
 
 
 def _say(status: Status, name: str, text: str) -> None:

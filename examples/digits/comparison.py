@@ -12,7 +12,7 @@ import psutil
 from celery import Celery
 from celery.result import AsyncResult
 
-from benchmarks.memory import Memory, child_pids, memory_of
+from benchmarks.processes.memory import Memory, child_pids, memory_of
 from examples.digits import MODEL_FILE
 from examples.digits.processes import queue_of, start_worker, tensorflow_environ, wait_for_task
 from examples.digits.progress import Steps

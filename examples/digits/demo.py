@@ -14,7 +14,7 @@ import numpy as np
 from celery import Celery
 from rich.console import Console
 
-from benchmarks.memory import MIB, Memory, child_pids, memory_of
+from benchmarks.processes.memory import MIB, Memory, child_pids, memory_of
 from examples.digits import HELD_OUT_FILE, comparison, tables
 from examples.digits.failure import failing_politely
 from examples.digits.processes import (

@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks.memory import child_pids
+from benchmarks.processes.memory import child_pids
 
 _FRAME = re.compile(r'File "(?:.*/site-packages/)?(?P<file>.*)", line (?P<line>\d+) in (?P<function>\S+)')
 WRITE_S = 0.3

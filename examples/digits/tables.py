@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.memory import MIB, Memory
+from benchmarks.processes.memory import MIB, Memory
 from examples.digits.scoring import Agreement, Timing
 
 #: Wide enough for the longest name, narrow enough for three columns of figures in 80.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.memory import MIB, average_child
+from benchmarks.processes.memory import MIB, average_child
 from tests.celery.worker_process import WorkerProcess
 from tests.daemon_process import DaemonProcess
 

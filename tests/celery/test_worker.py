@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from celery.exceptions import TaskRevokedError
 
-from benchmarks.memory import mapped_files
+from benchmarks.processes.memory import mapped_files
 from predictd_celery import decode_arrays
 from predictd_celery.tasks import PREDICT
 from predictd_proto.errors import (

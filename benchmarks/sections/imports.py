@@ -1,4 +1,4 @@
-"""What `import predictd` costs, against the two packages that it can't do without."""
+"""Section imports: what `import predictd` costs, against the two packages that it can't do without."""
 
 from __future__ import annotations
 
@@ -7,8 +7,31 @@ import os
 import subprocess
 import sys
 
+from benchmarks.report.figures import Figure
+from benchmarks.report.found import Found, median
+from benchmarks.sections.measured import ratios
+from benchmarks.sections.stage import Run
+
+#: An import is short: so many are timed for each round.
+TIMES = 3
 #: Prints the seconds from before the import to after it, so that the interpreter's own start is left out.
 _PROGRAM = "import time; start = time.perf_counter(); import {modules}; print(time.perf_counter() - start)"
+
+
+def imports(run: Run) -> Found:
+    """What `import predictd` costs."""
+    floor, ours = [], []
+    for _ in run.numbers():
+        for _ in range(TIMES):
+            floor.append(import_ms("numpy, zmq"))
+            ours.append(import_ms("predictd"))
+    figure = Figure(
+        "import predictd / import numpy, zmq",
+        ratios(tuple(ours), tuple(floor)),
+        goal="<= 1.5",
+        beside=f"predictd {median(ours):.0f} ms, numpy and zmq {median(floor):.0f} ms",
+    )
+    return Found([figure])
 
 
 def import_ms(modules: str) -> float:

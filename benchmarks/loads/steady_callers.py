@@ -1,4 +1,4 @@
-"""Steady load from a process of its own: `python -m benchmarks.steady_callers ENDPOINT CALLERS PER_SECOND`.
+"""Steady load from a process of its own: `python -m benchmarks.loads.steady_callers ENDPOINT CALLERS PER_SECOND`.
 
 Says `{"ready": true}` when all callers ask. For each line of JSON that it reads, a list of windows (two times of the
 system's monotonic clock each), it answers with the milliseconds of the calls that were due within any of them, and how
@@ -12,10 +12,9 @@ import sys
 import threading
 import time
 
-import numpy as np
-
 import predictd
-from benchmarks.callers import ANSWER_TIMEOUT_MS, MODEL, WIDTH
+from benchmarks.loads.calls import ANSWER_TIMEOUT_MS
+from benchmarks.workloads import A
 
 
 class Caller:
@@ -35,7 +34,7 @@ class Caller:
         threading.Thread(target=self._ask, daemon=True).start()
 
     def _ask(self) -> None:
-        row = np.linspace(0, 1, WIDTH, dtype=np.float32)[None]
+        row = A.row()
         while True:
             now = time.monotonic()
             if self._period_s and self._due_s > now:
@@ -44,7 +43,7 @@ class Caller:
             due_s = self._due_s if self._period_s else now
             self._due_s += self._period_s
             try:
-                self._client.predict(MODEL, row, timeout_ms=ANSWER_TIMEOUT_MS)
+                self._client.predict(A.name, row, timeout_ms=ANSWER_TIMEOUT_MS)
             except predictd.PredictdError as error:
                 self.failures.append(str(error))
             self.calls.append((due_s, time.monotonic() - due_s))
@@ -54,7 +53,7 @@ def main(endpoint: str, count: str, per_second: str) -> None:
     """Ask, and tell how it was."""
     period_s = int(count) / float(per_second) if float(per_second) else 0.0
     client = predictd.Client(endpoint)
-    client.predict(MODEL, np.zeros((1, WIDTH), np.float32))
+    client.predict(A.name, A.row())
     start_s = time.monotonic()
     callers = [Caller(client, start_s + number * period_s / int(count), period_s) for number in range(int(count))]
     print(json.dumps({"ready": True}), flush=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.memory import MIB, child_pids, memory_of
+from benchmarks.processes.memory import MIB, child_pids, memory_of
 
 START_TIMEOUT_S = 60.0
 CHILDREN = 4

@@ -1,4 +1,4 @@
-"""One way of asking in a process of its own: `python -m benchmarks.asking_process WAY ENDPOINT IN_FLIGHT [gevent]`.
+"""One way of asking: `python -m benchmarks.loads.asking_process WAY ENDPOINT IN_FLIGHT [gevent]`.
 
 Prints one line of JSON for each line it reads (seconds to ask): answers, and the processor time of the whole process,
 libzmq's threads included. The first line says that it is ready, or what is missing. With "gevent" it patches itself
@@ -25,7 +25,7 @@ def main(way: str, endpoint: str, in_flight: str, *patch: str) -> None:
             print(json.dumps({"missing": "gevent is not installed"}), flush=True)
             return
         monkey.patch_all()
-    from benchmarks.asking import WAYS
+    from benchmarks.loads.ways import WAYS
 
     run = WAYS[way](endpoint, int(in_flight))
     run(WARM_UP_S)

@@ -26,11 +26,11 @@ import numpy as np
 import zmq
 
 import predictd
+from benchmarks.workloads import A
 from predictd_proto.frames import ENVELOPE_BYTES, envelope
 from predictd_proto.messages import PredictRequest
 
-MODEL = "mlp"
-WIDTH = 64
+MODEL = A.name
 
 #: A request without an answer for this long makes the measurement fail.
 ANSWER_TIMEOUT_MS = 20_000
@@ -43,12 +43,7 @@ _FIRST_ID = 1 << 40
 _BEGIN = envelope(PredictRequest)
 
 
-def row() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return the row that all of them ask for: `float32[1, 64]`."""
-    return np.linspace(0, 1, WIDTH, dtype=np.float32)[None]
-
-
-_PIXELS = row()
+_PIXELS = A.row()
 
 
 def _connected(context: Any, endpoint: str) -> Any:
@@ -64,7 +59,7 @@ def _request(number: int) -> bytes:
         "id": _FIRST_ID + number,
         "timeout_ms": 30_000.0,
         "model": MODEL,
-        "tensors": [("pixels", "float32", _PIXELS.shape, _PIXELS.tobytes())],
+        "tensors": [(A.input_name, "float32", _PIXELS.shape, _PIXELS.tobytes())],
     }
     return _BEGIN + cast("bytes", msgpack.packb(header))
 

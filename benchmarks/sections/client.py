@@ -2,28 +2,27 @@
 
 Owns which ways are compared with which bare loops, and in which order they take their turns. All of them ask one daemon
 for one row of a tiny model, so what is compared is the asking process's own time, not the server's; libzmq's threads
-are in it. Each way has a process that lives through all rounds and idles while another is measured (`askers.py`).
+are in it. Each way has a process that lives through all rounds and idles while another is measured (`loads/asking.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import statistics
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.askers import Asker, Cost, Way, asking
-from benchmarks.figures import Figure
-from benchmarks.servers import daemon
+from benchmarks.loads.asking import Asker, Cost, Way, asking
+from benchmarks.processes.daemon import daemon
+from benchmarks.report.figures import Figure
+from benchmarks.report.found import Found
+from benchmarks.sections.stage import Run, model_file, models_made
+from benchmarks.workloads import A
 
 CROWD = 32
 
 #: A way's turn in a round is short, as there are many: the whole section takes about a minute.
-PART_OF_SECONDS = 0.25
+PART_OF_SECONDS = 0.5
 
 #: Of every way of asking, to the plain bare loop with as many requests in flight.
 GOAL = "<= 1.5"
@@ -35,7 +34,7 @@ class _Row:
 
     Attributes:
         what: The way, in words.
-        way: Arguments of `benchmarks.asking_process` but for the endpoint.
+        way: Arguments of `benchmarks.loads.asking_process` but for the endpoint.
         plain: The same for the bare DEALER loop in one thread with as many requests in flight: the goal's limit.
         like: The same for bare loops that wait in the way's own manner; None where those are the plain one.
     """
@@ -81,36 +80,25 @@ _ROWS = (
 _Costs = dict[Way, list[Cost]]
 
 
-def client(rounds: int, seconds: float, say: Callable[[str], None]) -> list[Figure]:
+def client(run: Run) -> Found:
     """Processor time per request of the asking process; one row `float32[1, 64]`, over ipc."""
-    with tempfile.TemporaryDirectory(prefix="pdb-", dir="/tmp") as name:
-        model = Path(name) / "mlp.keras"
-        say("making the model")
-        subprocess.run([sys.executable, "-m", "benchmarks.make_model", model], check=True, stderr=subprocess.DEVNULL)
-        say("starting the daemon")
-        with daemon(Path(name), model) as endpoint:
-            return measured(endpoint, rounds, seconds * PART_OF_SECONDS, say)
+    with models_made([A], run) as directory:
+        run.say("starting the daemon")
+        with daemon(directory, [model_file(directory, A)]) as served:
+            return Found(measured(served.endpoint, run))
 
 
-def measured(endpoint: str, rounds: int, turn_s: float, say: Callable[[str], None]) -> list[Figure]:
-    """Measure all ways at a daemon that is there and serves `asking.MODEL`.
-
-    Args:
-        endpoint: Where it listens.
-        rounds: Rounds.
-        turn_s: Seconds of each turn; all of them are equally long.
-        say: Is told how far it is.
-    """
+def measured(endpoint: str, run: Run) -> list[Figure]:
+    """Measure all ways at a daemon that is there and serves A."""
     ways = {way for row in _ROWS for way in row.turns(0)}
     with contextlib.ExitStack() as stack:
         askers = {way: stack.enter_context(asking(way, endpoint)) for way in sorted(ways)}
         costs: list[_Costs] = [{way: [] for way in row.turns(0)} for row in _ROWS]
-        for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
+        for number in run.numbers():
             for row, found in zip(_ROWS, costs, strict=True):
                 for way in row.turns(number):
                     if not askers[way].missing:
-                        found[way].append(askers[way].measure(turn_s))
+                        found[way].append(askers[way].measure(run.seconds * PART_OF_SECONDS))
     ratios = [figure for row, found in zip(_ROWS, costs, strict=True) for figure in _ratios(row, found, askers)]
     return [*ratios, *(_bare(way, costs, askers[way]) for way in _BARE)]
 

@@ -7,13 +7,8 @@ short. Nothing may fail.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,9 +18,12 @@ from typing import Any
 import numpy as np
 
 import predictd
-from benchmarks.callers import MODEL
-from benchmarks.figures import Figure
-from benchmarks.servers import daemon, running
+from benchmarks.processes.daemon import daemon
+from benchmarks.processes.running import conversation
+from benchmarks.report.figures import Figure
+from benchmarks.report.found import Found
+from benchmarks.sections.stage import Run, model_file, models_made
+from benchmarks.workloads import A
 
 #: Callers, and their requests a second, all together; 0 for as many as they get answered.
 LOADS: dict[str, tuple[int, float]] = {
@@ -33,6 +31,8 @@ LOADS: dict[str, tuple[int, float]] = {
     "8 callers without a pause": (8, 0.0),
 }
 LOADS_A_ROUND = 10
+#: A round is so many turns long, without its loads.
+TURN = 2.0
 GOAL = "<= 2"
 
 _Window = tuple[float, float]
@@ -51,27 +51,25 @@ class _Round:
         return float(np.percentile(self.during_ms, percentile) / np.percentile(self.steady_ms, percentile))
 
 
-def reload(rounds: int, seconds: float, say: Callable[[str], None]) -> list[Figure]:
+def reload(run: Run) -> Found:
     """One row through a 64-128-10 MLP, while its file is loaded anew again and again."""
-    with tempfile.TemporaryDirectory(prefix="pdb-", dir="/tmp") as name:
-        model = Path(name) / f"{MODEL}.keras"
-        say("making the model")
-        subprocess.run([sys.executable, "-m", "benchmarks.make_model", model], check=True, stderr=subprocess.DEVNULL)
-        say("starting the daemon")
-        with daemon(Path(name), model) as endpoint:
-            return [figure for what in LOADS for figure in _measured(endpoint, model, what, rounds, seconds, say)]
+    with models_made([A], run) as directory:
+        model = model_file(directory, A)
+        run.say("starting the daemon")
+        with daemon(directory, [model]) as served:
+            return Found([figure for what in LOADS for figure in measured(served.endpoint, model, what, run)])
 
 
-def _measured(
-    endpoint: str, model: Path, what: str, rounds: int, seconds: float, say: Callable[[str], None]
-) -> Iterator[Figure]:
+def measured(endpoint: str, model: Path, what: str, run: Run) -> Iterator[Figure]:
     found: list[_Round] = []
-    with _callers(endpoint, *LOADS[what]) as tell, predictd.Client(endpoint) as client:
-        time.sleep(seconds / 2)
-        for number in range(rounds):
-            say(f"{what}: round {number + 1} of {rounds}")
-            found.append(_round(client, model, tell, seconds))
-        failed = tell([])
+    with (
+        conversation("benchmarks.loads.steady_callers", endpoint, *LOADS[what]) as callers,
+        predictd.Client(endpoint) as client,
+    ):
+        time.sleep(run.seconds / 2)
+        for _ in run.numbers():
+            found.append(_round(client, model, callers.ask, run.seconds * TURN))
+        failed = callers.ask([])
     yield Figure(
         f"{what}: p99 while a version is loaded / p99 else", _ratios(found, 99), goal=GOAL, beside=_beside(found)
     )
@@ -80,9 +78,7 @@ def _measured(
     yield Figure(f"{what}: failed requests", (float(failed["failed"]),), unit="", goal="<= 0", beside=loads)
 
 
-def _round(
-    client: predictd.Client, model: Path, tell: Callable[[list[_Window]], dict[str, Any]], seconds: float
-) -> _Round:
+def _round(client: predictd.Client, model: Path, tell: _Tell, seconds: float) -> _Round:
     steady: list[_Window] = []
     during: list[_Window] = []
     for _ in range(LOADS_A_ROUND):
@@ -91,39 +87,12 @@ def _round(
         steady.append((begin, time.monotonic()))
         os.utime(model)
         begin = time.monotonic()
-        client.load(MODEL)
+        client.load(A.name)
         during.append((begin, time.monotonic()))
         # The version before leaves meanwhile: part of neither.
         time.sleep(seconds / LOADS_A_ROUND / 2)
     load_s = statistics.mean(end - begin for begin, end in during)
     return _Round(np.array(tell(steady)["ms"]), np.array(tell(during)["ms"]), load_s)
-
-
-@contextlib.contextmanager
-def _callers(endpoint: str, count: int, per_second: float) -> Iterator[_Tell]:
-    """Run steady callers; gives what tells the calls within some windows."""
-    command = [sys.executable, "-m", "benchmarks.steady_callers", endpoint, str(count), str(per_second)]
-    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        stdin, stdout = process.stdin, process.stdout
-
-        def read() -> dict[str, Any]:
-            line = stdout.readline()
-            if not line:
-                text = f"the callers ended with exit code {process.wait()}"
-                raise RuntimeError(text)
-            return dict(json.loads(line))
-
-        def tell(windows: list[_Window]) -> dict[str, Any]:
-            stdin.write(json.dumps(windows) + "\n")
-            stdin.flush()
-            return read()
-
-        read()
-        yield tell
-        stdin.close()
-        stdout.close()
 
 
 def _ratios(found: list[_Round], percentile: float) -> tuple[float, ...]:

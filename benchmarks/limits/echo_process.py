@@ -1,7 +1,8 @@
-"""The limit of the road: a bare ROUTER that sends every message back. `python -m benchmarks.echo ENDPOINT`."""
+"""The limit of the road: a bare ROUTER that sends every message back. `python -m benchmarks.limits.echo_process AT`."""
 
 from __future__ import annotations
 
+import json
 import sys
 
 import zmq
@@ -11,7 +12,7 @@ def main(endpoint: str) -> None:
     """Echo until the process is ended."""
     router = zmq.Context().socket(zmq.ROUTER)
     router.bind(endpoint)
-    print("ready", flush=True)
+    print(json.dumps({"ready": True}), flush=True)
     while True:
         router.send_multipart(router.recv_multipart())
 

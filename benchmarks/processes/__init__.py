@@ -1,0 +1,1 @@
+"""The processes that are measured or measure: started, told, read, ended by their own id."""

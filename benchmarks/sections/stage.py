@@ -1,0 +1,124 @@
+"""The processes that one section measures: a daemon, the model in a process of its own, a bare echo, the callers.
+
+Owns starting all of them, once for all rounds, and how many rounds there are of how many seconds. Main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.loads.calls import FRAMES
+from benchmarks.loads.load import Crew, Target, crew
+from benchmarks.processes.daemon import Daemon, daemon
+from benchmarks.processes.running import Conversation, conversation
+from benchmarks.workloads import Workload
+
+#: Batches that the model's own limits are measured at.
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a section measures.
+
+    Attributes:
+        rounds: How many times each figure is taken; medians are shown.
+        seconds: How long each turn lasts, unless a workload needs longer ones.
+        say: Is told how far it is.
+        most_callers: No load has more.
+        batches: Batches that the limits are measured at.
+        many_rows: Rows of the call that asks for very many at once.
+    """
+
+    rounds: int = 5
+    seconds: float = 0.8
+    say: Callable[[str], None] = lambda text: None
+    most_callers: int = 256
+    batches: tuple[int, ...] = BATCHES
+    many_rows: int = 1_000_000
+
+    def numbers(self) -> Iterator[int]:
+        """Count the rounds, saying so."""
+        for number in range(self.rounds):
+            self.say(f"round {number + 1} of {self.rounds}")
+            yield number
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is there to be measured.
+
+    Attributes:
+        directory: Where sockets, logs and model files are.
+        served: The daemon.
+        echo: The bare echo.
+        crew: The callers.
+        models: The same models in a process of their own.
+    """
+
+    directory: Path
+    served: Daemon
+    echo: Daemon
+    crew: Crew
+    models: Conversation
+
+    def target(self, kind: str, workload: Workload) -> Target:
+        """Return the daemon as a target."""
+        return Target(kind, self.served.endpoint, self.served.pid, workload.name)
+
+    def echoed(self, workload: Workload) -> Target:
+        """Return the echo as a target, which gets the same frames."""
+        return Target(FRAMES, self.echo.endpoint, self.echo.pid, workload.name)
+
+    def file(self, workload: Workload) -> Path:
+        """Return a model's file."""
+        return model_file(self.directory, workload)
+
+
+def model_file(directory: Path, workload: Workload) -> Path:
+    """Return where a model's file is."""
+    return directory / f"{workload.name}.keras"
+
+
+@contextlib.contextmanager
+def models_made(workloads: Sequence[Workload], run: Run) -> Iterator[Path]:
+    """Make models in a new directory, which goes with the block; gives the directory."""
+    # Directly in /tmp: a socket's path is short.
+    with tempfile.TemporaryDirectory(prefix="pdb-", dir="/tmp") as name:
+        run.say("making the models")
+        command = [sys.executable, "-m", "benchmarks.make_models", name, *(workload.name for workload in workloads)]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def stage(
+    workloads: Sequence[Workload], run: Run, *options: str, local: Sequence[Workload] | None = None
+) -> Iterator[Stage]:
+    """Start everything for some workloads.
+
+    Args:
+        workloads: One daemon serves all of them.
+        run: Is told how far it is.
+        options: More options of `predictd serve`.
+        local: Those that are run in process as well; None for all.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(models_made(workloads, run))
+        files = [model_file(directory, workload) for workload in workloads]
+        run.say("starting the daemon")
+        served = stack.enter_context(daemon(directory, files, *options))
+        endpoint = f"ipc://{directory}/echo.sock"
+        echo = stack.enter_context(conversation("benchmarks.limits.echo_process", endpoint))
+        run.say("starting the models in a process of their own")
+        names = [workload.name for workload in (workloads if local is None else local)]
+        models = stack.enter_context(
+            conversation("benchmarks.limits.model_process", directory, *names, stderr=subprocess.DEVNULL)
+        )
+        yield Stage(directory, served, Daemon(endpoint, echo.pid), stack.enter_context(crew()), models)

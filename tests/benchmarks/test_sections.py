@@ -1,0 +1,115 @@
+"""The benchmark runs: each section takes its turns once, shortly, and returns all its figures. None is judged here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import workloads
+from benchmarks.report.figures import Figure
+from benchmarks.report.found import Found
+from benchmarks.sections import client, idle, imports, many_rows, mixture, reload, through_celery, workload
+from benchmarks.sections.stage import Run, Stage, stage
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow]
+
+RUN = Run(rounds=1, seconds=0.05, most_callers=8, batches=(1, 2), many_rows=4096)
+WORKLOADS = [workloads.A, workloads.B, workloads.C, workloads.D, workloads.E]
+CLIENT_GOALS = 8
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[Stage]:
+    # One daemon for all, warmed for two sizes: to start a stage for each would take minutes. D is what takes longest in
+    # process, where it goes the same way as B.
+    local = [workload for workload in WORKLOADS if workload is not workloads.D]
+    with stage(WORKLOADS, RUN, "--max-batch-size", "2", local=local) as made:
+        yield made
+
+
+def check(found: Found, *, is_positive: bool = True) -> None:
+    whats = [figure.what for figure in found.figures]
+    assert len(set(whats)) == len(whats) > 0
+    for figure in found.figures:
+        assert figure.rounds or figure.beside, figure
+        assert all(math.isfinite(value) and (value > 0 or not is_positive) for value in figure.rounds), figure
+    for load in found.loads:
+        assert all(value > 0 for value in (*load.per_second, *load.p50_us, *load.p99_us, *load.client_cpu_us)), load
+    for limit in found.limits:
+        assert all(value > 0 for value in limit.rows_per_s), limit
+    for process in found.processes:
+        assert process.rss_mib >= process.pss_mib >= process.uss_mib > 1, process
+
+
+def goals(figures: list[Figure]) -> list[str]:
+    return [figure.goal for figure in figures if figure.goal]
+
+
+def test_a(there: Stage) -> None:
+    found = workload.a_on(there, RUN)
+    check(found)
+    assert goals(found.figures) == [">= 0.9", ">= 0.9", ">= 5", "<= 1", "<= 1", ">= 100", "<= 2", "<= 5"]
+    assert {row.callers for row in found.loads} == {"1", "8", "50 %", "80 %", "95 %"}
+
+
+def test_b(there: Stage) -> None:
+    found = workload.batched_on(there, workloads.B, RUN, "B", ">= 0.95")
+    check(found)
+    assert goals(found.figures) == [">= 0.95", "<= 5"]
+
+
+def test_c(there: Stage) -> None:
+    found = workload.c_on(there, replace(RUN, most_callers=1))
+    check(found)
+    assert goals(found.figures) == ["<= 1.5", "<= 5"]
+
+
+def test_e_has_no_frozen_graph(there: Stage) -> None:
+    found = workload.batched_on(there, workloads.E, RUN, "E", "")
+    check(found)
+    assert "session callable, frozen graph" not in {row.way for row in found.limits}
+
+
+def test_f(there: Stage) -> None:
+    found = many_rows.f_on(there, RUN)
+    check(found)
+    assert goals(found.figures) == [">= 1"]
+
+
+def test_g_with_d(there: Stage) -> None:
+    found = mixture.g_on(there, RUN)
+    check(found)
+    assert goals(found.figures) == ["<= 1"]
+
+
+@pytest.mark.redis
+def test_celery(there: Stage, redis_url: str) -> None:
+    found = through_celery.celery_on(there.directory, there.served, RUN)
+    check(found)
+    assert {row.way for row in found.loads} == set(through_celery.WORDS.values())
+
+
+def test_idle(there: Stage) -> None:
+    found = idle.idle_on(there.served, RUN)
+    # A window this short may pass without a tick.
+    check(found, is_positive=False)
+    assert goals(found.figures) == ["<= 0.5"] * 4
+
+
+def test_every_way_of_asking(there: Stage) -> None:
+    figures = client.measured(there.served.endpoint, RUN)
+    check(Found(figures))
+    assert [figure.goal for figure in figures].count(client.GOAL) == CLIENT_GOALS
+
+
+def test_imports() -> None:
+    check(imports.imports(RUN))
+
+
+def test_reload(there: Stage) -> None:
+    figures = list(reload.measured(there.served.endpoint, there.file(workloads.A), "4 callers, 400 requests/s", RUN))
+    assert goals(figures) == ["<= 2", "<= 0"]
+    assert figures[-1].rounds == (0.0,)

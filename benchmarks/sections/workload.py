@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks import workloads
-from benchmarks.processes.running import Conversation
 from benchmarks.report.figures import Figure
 from benchmarks.report.found import Found, median, process_rows
 from benchmarks.sections.measured import (
@@ -26,8 +25,11 @@ from benchmarks.sections.measured import (
     ratios,
 )
 from benchmarks.sections.stage import Run, Stage, stage
-from benchmarks.sections.turns import WorkloadTurns
+from benchmarks.sections.turns import SHARES, WorkloadTurns
 from benchmarks.workloads import Workload
+
+#: The share of capacity whose open loop has a goal, in percent.
+JUDGED_SHARE = 80
 
 
 def a(run: Run) -> Found:
@@ -151,12 +153,12 @@ def _measured(there: Stage, workload: Workload, run: Run, name: str) -> tuple[Wo
 
 def _common(measured: Measured, name: str, crowd: int) -> Iterator[Figure]:
     """Yield what is asked of every workload."""
-    for share in (50, 80, 95):
+    for share in SHARES:
         loads = measured.loads[OPEN, share]
         yield Figure(
             f"{name}, open loop at {share} % of capacity: p99 / p50",
             tuple(load.p99_us / load.p50_us for load in loads),
-            goal="<= 5" if share == 80 else "",
+            goal="<= 5" if share == JUDGED_SHARE else "",
             beside=(
                 f"p50 {median(load.p50_us for load in loads) / 1000:.2f} ms, p99 "
                 f"{median(load.p99_us for load in loads) / 1000:.2f} ms at "
@@ -171,22 +173,24 @@ def _common(measured: Measured, name: str, crowd: int) -> Iterator[Figure]:
         beside=f"bare DEALER's {median(load.client_cpu_us for load in measured.loads[ECHO, crowd]):.0f} us",
     )
     if name != "A":
-        yield _server_cpu(measured, f"{name}, Client.predict", CLIENT, crowd)
+        # The model's own work is most of it: no ratio to an echo says anything.
+        yield Figure(
+            f"{name}, {crowd} callers: server's processor time per request",
+            tuple(load.server_cpu_us for load in clients),
+            unit="us",
+            beside=f"bare echo's {median(load.server_cpu_us for load in measured.loads[ECHO, crowd]):.0f} us",
+        )
 
 
 def _found(there: Stage, measured: Measured, figures: list[Figure]) -> Found:
-    callers = [(f"{measured.title}: callers' process {number + 1}", member.pid) for number, member in _numbered(there)]
+    members = enumerate(there.crew.members, start=1)
     pids = [
         (f"{measured.title}: daemon", there.served.pid),
         (f"{measured.title}: model in process, every way of running it", there.models.pid),
         (f"{measured.title}: bare echo", there.echo.pid),
-        *callers,
+        *((f"{measured.title}: callers' process {number}", member.pid) for number, member in members),
     ]
     return Found(figures, measured.load_rows(), measured.limit_rows(), process_rows(pids))
-
-
-def _numbered(there: Stage) -> list[tuple[int, Conversation]]:
-    return list(enumerate(there.crew.members))
 
 
 def _rate(measured: Measured, what: str, ours: str, limit: str, callers: int, goal: str) -> Figure:

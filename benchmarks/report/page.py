@@ -33,7 +33,8 @@ def stored() -> Report:
 def write(report: Report) -> None:
     """Write a report into the page and its JSON."""
     DATA.write_text(report.as_json())
-    PAGE.write_text(with_tables(PAGE.read_text(), report))
+    # As it was stored, where values have fewer digits: the page must be what its JSON gives.
+    PAGE.write_text(with_tables(PAGE.read_text(), stored()))
 
 
 if __name__ == "__main__":

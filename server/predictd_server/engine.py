@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from math import isfinite
+from math import inf
 from queue import SimpleQueue
 from time import monotonic
 
@@ -102,8 +102,8 @@ class Engine:
         return done
 
     def _begin(self, batch: Batch) -> None:
-        expected_s = batch.expected_s
-        self.patience_s = max(PATIENCE_S, PATIENCE_RUNS * expected_s) if isfinite(expected_s) else PATIENCE_S
+        patience_s = PATIENCE_RUNS * batch.expected_s
+        self.patience_s = patience_s if PATIENCE_S < patience_s < inf else PATIENCE_S
         self.busy_since_s = monotonic()
 
     def _begin_run(self) -> None:

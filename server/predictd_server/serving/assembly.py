@@ -34,13 +34,19 @@ REUSED_BYTES = 64 << 20
 
 
 class Workspace:
-    """Aligned memory for the inputs of one batch at a time, reused up to `REUSED_BYTES` for each."""
+    """Aligned memory for the inputs of one batch at a time, reused up to `REUSED_BYTES` for each.
+
+    Attributes:
+        is_lent: Whether the inputs that were assembled last are in it.
+    """
 
     def __init__(self) -> None:
+        self.is_lent = False
         self._blocks: dict[int, NDArray[np.uint8]] = {}
 
     def block(self, index: int, byte_count: int) -> NDArray[np.uint8]:
         """Return aligned memory for input `index`, valid until the next call for it."""
+        self.is_lent = True
         if byte_count > REUSED_BYTES:
             return aligned_bytes(byte_count)
         held = self._blocks.get(index)
@@ -63,6 +69,7 @@ def assemble(batch: Batch, workspace: Workspace) -> list[NDArray[Any]]:
     A repeated row is always valid input, which zeros are not (an index, a length, a string).
     The arrays may share the workspace's memory or a received frame: they are valid until the next call.
     """
+    workspace.is_lent = False
     return [_input(batch, index, workspace) for index in range(len(batch.signature.spec.inputs))]
 
 
@@ -79,13 +86,21 @@ def _input(batch: Batch, index: int, workspace: Workspace) -> NDArray[Any]:
     shape = (batch.size, *batch.shapes[index])
     if first.dtype == STRING or len(pieces) == 1:
         joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return Tensor(first.name, first.dtype, shape, joined).view()
+        return _array(first, shape, joined)
     byte_count = sum(map(len, pieces))
     if byte_count <= JOIN_BYTES:
-        return Tensor(first.name, first.dtype, shape, b"".join(pieces)).view()
+        return _array(first, shape, b"".join(pieces))
     block = workspace.block(index, byte_count)
     _copy_into(block.data, pieces)
-    return Tensor(first.name, first.dtype, shape, block.data).view()
+    return _array(first, shape, block.data)
+
+
+def _array(like: Tensor, shape: tuple[int, ...], data: Buffer) -> NDArray[Any]:
+    """Return data of one tensor's kind as an array of another shape, which shares it: `Tensor.view`, in one step."""
+    dtype = _NATIVE.get(like.dtype)
+    if dtype is None:
+        return Tensor(like.name, like.dtype, shape, data).view()
+    return np.ndarray(shape, dtype, data)
 
 
 def _rows_of(part: Part, index: int) -> Buffer:

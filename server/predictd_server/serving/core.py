@@ -365,6 +365,11 @@ class Core:
             self._close(request)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a batch."""
+        return self._lanes.are_empty
+
+    @property
     def seen_generation(self) -> int:
         """The registry's generation up to which no request for what it no longer holds comes in. Any thread."""
         return self._generation

@@ -237,6 +237,11 @@ class Lanes:
                     yield request
 
     @property
+    def are_empty(self) -> bool:
+        """Whether nothing waits; a lane whose last request was released may count as waiting until the next look."""
+        return not self._waiting
+
+    @property
     def waiting_requests(self) -> int:
         """Requests that wait for a batch, the rest of those that were cut among them. Any thread."""
         return sum(lane.waiting_requests for lane in list(self._waiting))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ DEFAULTS = Run()
 @click.option("--page", "is_page", is_flag=True, help="Write what was measured into docs/performance.md too.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_page: bool) -> None:
     """Measure all sections, or those named."""
+    # As an exception, so that every process that was started is ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     unknown = set(names) - set(SECTIONS)
     if unknown:
         text = f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}"
@@ -51,8 +54,9 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_p
             found = SECTIONS[name](run)
         report.sections[name] = SectionReport(title(name), found, rounds, seconds, load)
         show(f"{name}: {title(name)} (load before {load[0]:g})", found.figures, console)
-        # Written after each section: a run that is interrupted keeps what it has.
+        # After each section: a run that is interrupted keeps what it has.
         write(report, output)
+    draw(report, output)
     if is_page:
         page.write(page.stored().with_sections_of(report, SECTIONS))
     missed = [figure.what for figure in report.figures() if figure.is_met is False]
@@ -61,11 +65,10 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_p
 
 
 def write(report: Report, output: Path) -> None:
-    """Write a report's three forms."""
+    """Write a report as Markdown and JSON."""
     output.mkdir(parents=True, exist_ok=True)
     (output / "bench.md").write_text(f"# Benchmark\n\n{markdown(report)}\n")
     (output / "bench.json").write_text(report.as_json())
-    draw(report, output)
 
 
 def _say(status: Status, name: str, text: str) -> None:

@@ -13,7 +13,7 @@ from benchmarks.sections.stage import Run, Stage, stage
 
 #: Callers of either model.
 CALLERS = 8
-TURN = 3.0
+TURN = 2.0
 
 
 def g(run: Run) -> Found:

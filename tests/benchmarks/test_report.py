@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.report import page
@@ -35,12 +35,16 @@ FOUND = st.builds(
 SECTION_REPORTS = st.builds(SectionReport, TEXTS, FOUND, st.integers(1, 9), VALUES, ROUNDS)
 REPORTS = st.builds(Report, st.dictionaries(TEXTS, TEXTS), st.dictionaries(TEXTS, SECTION_REPORTS, max_size=3))
 
+few = settings(max_examples=30, deadline=None)
 
+
+@few
 @given(REPORTS)
 def test_json_is_read_as_it_was_written(report: Report) -> None:
     assert report_from_json(report.as_json()) == report
 
 
+@few
 @given(REPORTS)
 def test_markdown_has_a_row_for_everything(report: Report) -> None:
     text = markdown(report)
@@ -83,7 +87,9 @@ def test_what_is_measured_anew_replaces_what_was() -> None:
 @pytest.mark.slow
 def test_plots_are_drawn_of_what_the_page_shows(tmp_path: Path) -> None:
     plots = pytest.importorskip("benchmarks.report.plots", reason="plots need matplotlib")
-    drawn = plots.draw(page.stored(), tmp_path)
+    # Every panel takes its time.
+    stored = page.stored()
+    drawn = plots.draw(Report(stored.machine, {"A": stored.sections["A"]}), tmp_path)
     assert {path.name for path in drawn} == {"goals.png", "throughput.png", "latency.png", "p99.png", "batches.png"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
     assert plots.draw(Report(), tmp_path) == []

@@ -84,7 +84,8 @@ def _closed(call: Call, due: Iterator[float], record: Record) -> None:
     _sleep_until(next(due))
     end_s = next(due)
     before = time.monotonic()
-    while before < end_s:
+    # Once at least: a turn without any answer has no figures.
+    while not ends or before < end_s:
         call()
         after = time.monotonic()
         ends.append(after)
@@ -126,7 +127,8 @@ def arrivals(rate: float, lead_s: float, begin_s: float, end_s: float, seed: int
     expected = rate * (end_s - begin_s + lead_s)
     gaps = draw.exponential(1 / rate, int(expected + 6 * expected**0.5 + 20))
     times = begin_s - lead_s + np.cumsum(gaps)
-    return _Shared([float(due) for due in times[times < end_s]])
+    # One at least: where calls are rarer than windows are long, a window may have none.
+    return _Shared([float(due) for due in times[times < end_s]] or [begin_s])
 
 
 def _sleep_until(when_s: float) -> None:

@@ -46,6 +46,10 @@ def test_arrivals_are_drawn_at_their_rate(rate: float, seed: int) -> None:
     assert abs(len(dues) - 2 * rate) < 7 * (2 * rate) ** 0.5
 
 
+def test_a_window_has_an_arrival_at_least() -> None:
+    assert list(arrivals(1e-9, 0.1, 100.0, 100.1, 1)) == [100.0]
+
+
 def mlp(**answers: object) -> FakeModel:
     pixels, scores = ("float32", (None, 64)), ("float32", (None, 10))
     return FakeModel("mlp", inputs={"pixels": pixels}, outputs={"scores": scores}, **answers)  # type: ignore[arg-type]
@@ -57,10 +61,12 @@ def test_a_crew_asks_whoever_it_is_told_to() -> None:
         asked = Target(calls.CLIENT, server.endpoint, os.getpid(), workloads.A.name)
         closed = callers.measure(asked, 3, 0.1)
         slow = callers.measure(asked, 3, 0.3, rate=50)
+        rare = callers.measure(asked, 1, 0.01, rate=1)
         together = callers.beside([asked, Target(calls.RECEIPTS, *tuple_of(asked))], 2, 0.1)
         frames = callers.measure(Target(calls.FRAMES, *tuple_of(asked)), 1, 0.05)
     assert closed.per_second > slow.per_second
     assert closed.p99_us >= closed.p50_us > 0
+    assert rare.p50_us > 0
     assert closed.client_cpu_us > 0
     assert closed.server_cpu_us > 0
     assert frames.per_second > 0

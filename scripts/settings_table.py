@@ -1,4 +1,4 @@
-"""Writes the tables of settings into README.md and docs/models.md, so that they can't differ from the code.
+"""Writes the tables of settings into README.md and the pages of docs/, so that they can't differ from the code.
 
 Run it with `python scripts/settings_table.py`.
 """
@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from predictd_server.class_entries import CLASS_FIELDS
 from predictd_server.models.fields import MODEL_FIELDS
 from predictd_server.setting import Form, Setting
 from predictd_server.settings import SETTINGS
 
 CHECKOUT = Path(__file__).parents[1]
 #: What each table describes, by the page and the word that marks its place there.
-TABLES = {("README.md", "settings"): SETTINGS, ("docs/models.md", "fields"): MODEL_FIELDS}
+TABLES = {
+    ("README.md", "settings"): SETTINGS,
+    ("docs/models.md", "fields"): MODEL_FIELDS,
+    ("docs/batching.md", "classes"): CLASS_FIELDS,
+}
 UNITS = {"_ms": "ms", "_s": "s", "_bytes": "bytes", "_rows": "rows", "_size": "rows", "_threads": "threads"}
 
 

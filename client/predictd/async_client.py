@@ -161,8 +161,8 @@ class AsyncClient(AsyncOrderCalls):
             signature: The signature's name; None for the model's default.
             timeout_ms: What this call may take, in milliseconds; None for the client's time-out.
             cast: Cast inputs of another dtype to the model's; without it they are refused.
-            caller_class: Which kind of caller this is ("interactive", a queue's name). It travels
-                along; the server treats all alike.
+            caller_class: Which kind of caller this is ("interactive", a queue's name); the server may
+                treat kinds differently, as its configuration says.
             traceparent: W3C trace context to pass on.
             task_id: The Celery task's id. It travels along.
 

@@ -23,6 +23,7 @@ from predictd_server.models.models_thread import ModelsThread
 from predictd_server.models.registry import Registry
 from predictd_server.models.repository import Repository
 from predictd_server.serving.admission import Admission
+from predictd_server.serving.caller_class import CallerClasses
 from predictd_server.serving.core import Core
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.greeting import Greeting
@@ -74,7 +75,8 @@ class Daemon:
         registry = Registry()
         limits = settings.limits
         self._greeting = Greeting(secrets.token_hex(8), version("predictd"), limits, registry)
-        admission = Admission(max_rows=settings.max_queue_rows, max_bytes=settings.max_queue_bytes)
+        classes = CallerClasses(settings.classes, counters)
+        admission = Admission(max_rows=settings.max_queue_rows, max_bytes=settings.max_queue_bytes, classes=classes)
         self._core = Core(
             registry=registry,
             greeting=self._greeting,
@@ -87,8 +89,10 @@ class Daemon:
                 window_s=settings.batch_timeout_ms / 1000,
                 max_batch_bytes=settings.max_batch_bytes,
                 fair_run_s=settings.fair_run_ms / 1000,
+                priority_wait_s=settings.priority_wait_ms / 1000,
             ),
             max_timeout_s=settings.max_timeout_ms / 1000,
+            classes=classes,
         )
         self._frontend = Frontend(
             self._context,

@@ -14,6 +14,7 @@ from predictd_proto.errors import ConfigError
 from predictd_proto.facts import safe_facts
 from predictd_proto.limits import Limits
 from predictd_server.models.settings import ModelSettings
+from predictd_server.serving.caller_class import CallerClass
 from predictd_server.serving.ladder import batch_ladder
 from predictd_server.setting import Setting
 
@@ -46,6 +47,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Rows of one model that may wait (of one request at most a batch counts); more are refused as overloaded",
         1,
         _MOST_ROWS,
+    ),
+    Setting(
+        "priority_wait_ms",
+        float,
+        1000.0,
+        "How long requests are passed over at most by those with a higher priority, in ms",
+        0,
+        86_400_000,
     ),
     Setting("max_queue_bytes", int, 1 << 30, "Bytes that admitted requests may hold", 1, _MOST_BYTES),
     Setting("max_request_bytes", int, 1 << 30, "Largest request in bytes", 1024, _MOST_BYTES),
@@ -95,6 +104,7 @@ class Settings:
 
     Attributes:
         models: The models' own settings, in order; a directory of models is one entry without a name.
+        classes: The classes of callers; empty where all are treated alike.
         origins: Where each value came from, by name.
     """
 
@@ -105,6 +115,7 @@ class Settings:
     inline_ms: float = BY_NAME["inline_ms"].default
     fair_run_ms: float = BY_NAME["fair_run_ms"].default
     max_queue_rows: int = BY_NAME["max_queue_rows"].default
+    priority_wait_ms: float = BY_NAME["priority_wait_ms"].default
     max_queue_bytes: int = BY_NAME["max_queue_bytes"].default
     max_request_bytes: int = BY_NAME["max_request_bytes"].default
     max_rows: int = BY_NAME["max_rows"].default
@@ -121,6 +132,7 @@ class Settings:
     memory_limit_bytes: int = BY_NAME["memory_limit_bytes"].default
     log_level: str = BY_NAME["log_level"].default
     models: tuple[ModelSettings, ...] = ()
+    classes: tuple[CallerClass, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -140,6 +152,8 @@ class Settings:
             inert["inline_ms"] = f"a run of stuck_after_s = {self.stuck_after_s:g} ends the process"
         if "settle_s" in self.origins and not self.watch_s:
             inert["settle_s"] = "nothing is watched with watch_s = 0"
+        if "priority_wait_ms" in self.origins and not self._has_priorities:
+            inert["priority_wait_ms"] = "no class and no model has a priority of its own"
         foreign = _FOREIGN[self.backend].items()
         inert |= {name: why for name, why in foreign if getattr(self, name) != BY_NAME[name].default}
         for name, why in inert.items():
@@ -148,6 +162,29 @@ class Settings:
             raise ConfigError(text)
         for model in self.models:
             self._check_model(model)
+        for each in self.classes:
+            self._check_class(each)
+
+    @property
+    def _has_priorities(self) -> bool:
+        return any(model.priority for model in self.models) or any(each.priority for each in self.classes)
+
+    def _check_class(self, caller: CallerClass) -> None:
+        """Refuse what is set for a class of callers and has no effect by what is set for the server and its models."""
+        most_rows = max([self.max_queue_rows, *[model.max_queue_rows or 0 for model in self.models]])
+        most_size = max([self.max_batch_size, *[model.max_batch_size or 0 for model in self.models]])
+        inert: dict[str, str] = {}
+        if caller.max_queue_rows is not None and caller.max_queue_rows > most_rows:
+            inert["max_queue_rows"] = f"no model's queue holds more than {most_rows}"
+        if caller.batch_timeout_ms and most_size == 1:
+            inert["batch_timeout_ms"] = "with max_batch_size = 1 no request ever waits for company"
+        for name, why in inert.items():
+            origin = self.origins.get("classes", "default")
+            text = (
+                f"{origin}: classes.{caller.name}: {name} = {getattr(caller, name)} has no effect: {why}; "
+                "remove it or change the other"
+            )
+            raise ConfigError(text)
 
     def _check_model(self, model: ModelSettings) -> None:
         """Refuse what is set for a model and has no effect by what is set for the server."""
@@ -187,4 +224,6 @@ class Settings:
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, CallerClass):
+        return safe_facts({item.name: getattr(value, item.name) for item in fields(value)})
     return safe_facts(value.explained()) if isinstance(value, ModelSettings) else value

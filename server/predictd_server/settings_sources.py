@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from predictd_proto.errors import ConfigError
+from predictd_server.class_entries import classes_of
 from predictd_server.models.entries import entries_of, entry_of
 from predictd_server.setting import unknown_name
 from predictd_server.settings import BY_NAME, SETTINGS, Settings
@@ -70,10 +71,12 @@ def _take_file(path: Path, values: dict[str, Any], origins: dict[str, str]) -> N
     for name, value in _read_toml(path).items():
         if name == "models":
             values["models"] = entries_of(value, path.parent, origin)
+        elif name == "classes":
+            values["classes"] = classes_of(value, origin)
         elif name in BY_NAME:
             values[name] = BY_NAME[name].check(value, origin)
         else:
-            raise unknown_name(name, origin, [*BY_NAME, "models"])
+            raise unknown_name(name, origin, [*BY_NAME, "models", "classes"])
         origins[name] = origin
 
 

@@ -19,6 +19,7 @@ from predictd_proto.status import ServerStatus
 from predictd_proto.version import PROTOCOL_VERSION
 from predictd_server.engine import Engine
 from predictd_server.resident import resident_bytes
+from predictd_server.serving.class_queue import ClassQueue
 from predictd_server.serving.core import Core
 from predictd_server.serving.greeting import Greeting
 from predictd_server.settings import Settings
@@ -95,6 +96,9 @@ class StatusReport:
                 "weight": model.share.weight,
                 "engine_s": round(model.ran_s, 6),
             }
+            parts = list(model.parts.values())[:MAX_LIST_ITEMS]
+            if parts:
+                loads[model.name]["classes"] = {part.caller.name: _facts(part) for part in parts}
             cache = caches.get(model.name)
             if cache is not None:
                 loads[model.name] |= {
@@ -112,6 +116,17 @@ class StatusReport:
         if busy_since_s is not None and now - busy_since_s > self.engine.patience_s:
             return False
         return self.frontend.is_alive and now - self.frontend.beat_s < max(SILENT_AFTER_S, self.engine.patience_s)
+
+
+def _facts(part: ClassQueue) -> dict[str, Any]:
+    return {
+        "queued_rows": max(part.rows, 0),
+        "requests": part.requests_total,
+        "rows": part.rows_total,
+        "refused": part.refused_total,
+        "queue_s": round(part.queue_s, 6),
+        "engine_s": round(part.ran_s, 6),
+    }
 
 
 def _age_ms(since_s: float | None, now: float) -> float | None:

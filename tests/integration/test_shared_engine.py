@@ -1,9 +1,10 @@
-"""One daemon, several models: answers that are kept, sequences of any length, a slow model beside a fast one."""
+"""One daemon, several models: answers that are kept, lengths, a slow model beside a fast one, classes of callers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,16 @@ max_batch_size = 8
 path = "{models}/sleeper"
 max_batch_size = 1
 max_queue_rows = 2
+
+[models.held]
+path = "{models}/sleeper"
+max_batch_size = 1
+
+[classes.first]
+priority = 1
+
+[classes.later]
+weight = 1
 """
 
 
@@ -96,3 +107,33 @@ def test_a_slow_models_full_queue_refuses_nobody_else(
     assert len(answered) == 10
     assert refused
     assert all("the queue of model 'sleeper' is full" in text and "max_queue_rows = 2" in text for text in refused)
+
+
+def test_callers_with_a_priority_go_first_and_each_class_is_counted(shared: DaemonProcess) -> None:
+    row = np.zeros(1, np.float32)
+    done: list[str] = []
+
+    def note(caller: str, _: Future[predictd.Prediction]) -> None:
+        done.append(caller)
+
+    with shared.client(timeout_ms=60_000) as client:
+        before = client.status().counters["unknown_classes_total"]
+        # Until all are queued, the engine is held.
+        held = client.submit("held", np.array([103.0], np.float32))
+        futures = []
+        for caller, count in (("later", 3), ("nobody", 2), ("first", 3)):
+            for _ in range(count):
+                futures.append(client.submit("held", row, caller_class=caller))
+                futures[-1].add_done_callback(partial(note, caller))
+        receipts = [future.result().receipt for future in (held, *futures)]
+        status = client.status()
+    assert done[:3] == ["first"] * 3
+    assert sorted(done[3:]) == ["later"] * 3 + ["nobody"] * 2
+    assert {receipt.batch_rows for receipt in receipts} == {1}
+    assert status.counters["unknown_classes_total"] - before == 2
+    classes = status.loads["held"]["classes"]
+    assert {name: facts["requests"] for name, facts in classes.items()} == {"first": 3, "later": 3, "default": 3}
+    assert {name: facts["rows"] for name, facts in classes.items()} == {"first": 3, "later": 3, "default": 3}
+    assert all(facts["queued_rows"] == facts["refused"] == 0 for facts in classes.values())
+    assert classes["first"]["queue_s"] < classes["later"]["queue_s"]
+    assert all(facts["engine_s"] > 0 for facts in classes.values())

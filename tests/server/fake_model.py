@@ -15,6 +15,7 @@ from predictd_proto.tensors import Buffer, Tensor, TensorSpec
 from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.serving.admission import Admission
 from predictd_server.serving.assembly import Workspace
+from predictd_server.serving.caller_class import CallerClass, CallerClasses
 from predictd_server.serving.core import Core
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.execution import execute
@@ -77,6 +78,8 @@ class CoreBench:
         max_batch_bytes: int = 1 << 20,
         fair_run_s: float = 0.02,
         dtype: str = "float32",
+        classes: Sequence[CallerClass] = (),
+        priority_wait_s: float = 1.0,
     ) -> None:
         self.runner = DoublingRunner()
         self.registry = Registry()
@@ -84,7 +87,8 @@ class CoreBench:
         self.registry.put(served(doubling_spec(*(shapes or ((None, 3),)), dtype=dtype), self.runner, max_batch_size))
         self.counters = Counters()
         self.greeting = Greeting("server-1", "0.1", self.limits, self.registry)
-        admission = Admission(max_rows=max_rows, max_bytes=max_bytes)
+        named = CallerClasses(classes, self.counters)
+        admission = Admission(max_rows=max_rows, max_bytes=max_bytes, classes=named)
         self.core = Core(
             registry=self.registry,
             greeting=self.greeting,
@@ -97,8 +101,10 @@ class CoreBench:
                 window_s=window_s,
                 max_batch_bytes=max_batch_bytes,
                 fair_run_s=fair_run_s,
+                priority_wait_s=priority_wait_s,
             ),
             max_timeout_s=60.0,
+            classes=named,
         )
         self.workspace = Workspace()
         self.now = 100.0

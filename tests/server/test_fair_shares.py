@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from predictd_server.models.settings import ModelSettings
 from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.caller_class import CallerClass
 from predictd_server.serving.fair_shares import FairShares, Share
 from predictd_server.serving.ladder import batch_ladder
 from predictd_server.serving.served import ServedSignature
@@ -31,8 +32,21 @@ def always(run_s: float) -> Cost:
 class Simulation:
     """A core whose runs take the time that the test says, by model, and no real time."""
 
-    def __init__(self, costs_s: dict[str, Cost], fair_run_s: float = 1000.0, **set_for_all: Any) -> None:
-        self.bench = CoreBench(max_rows=100_000, max_bytes=1 << 30, fair_run_s=fair_run_s)
+    def __init__(
+        self,
+        costs_s: dict[str, Cost],
+        fair_run_s: float = 1000.0,
+        classes: Sequence[CallerClass] = (),
+        priority_wait_s: float = 1.0,
+        **set_for_all: Any,
+    ) -> None:
+        self.bench = CoreBench(
+            max_rows=100_000,
+            max_bytes=1 << 30,
+            fair_run_s=fair_run_s,
+            classes=classes,
+            priority_wait_s=priority_wait_s,
+        )
         self.costs_s = costs_s
         self.began: list[tuple[float, str, int]] = []
         self.ran_s: dict[str, float] = defaultdict(float)

@@ -28,6 +28,7 @@ max_batch_size = 8
 batch_timeout_ms = 2
 max_queue_rows = 100
 weight = 2
+priority = 1
 lengths = [16, 64]
 unseen_lengths = "pad"
 pad_value = -1
@@ -81,6 +82,7 @@ def test_a_file_sets_every_field(tmp_path: Path) -> None:
         batch_timeout_ms=2.0,
         max_queue_rows=100,
         weight=2.0,
+        priority=1,
         lengths=(16, 64),
         unseen_lengths="pad",
         pad_value=-1.0,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from predictd_proto.errors import ConfigError
+from predictd_server.class_entries import CLASS_FIELDS
 from predictd_server.cli import let_modules_be_found
+from predictd_server.serving.caller_class import CallerClass
 from predictd_server.settings import SETTINGS, Settings
 from predictd_server.settings_sources import load_settings
 
@@ -32,7 +35,21 @@ def test_the_table_and_the_dataclass_name_the_same_settings_with_the_same_defaul
     for setting in SETTINGS:
         assert getattr(settings, setting.name) == setting.default
         assert setting.check(setting.default, "default") == setting.default
-    assert {setting.name for setting in SETTINGS} | {"models"} == set(settings.explained())
+    assert {setting.name for setting in SETTINGS} | {"models", "classes"} == set(settings.explained())
+
+
+def test_classes_come_from_the_file_and_are_shown(tmp_path: Path) -> None:
+    config = write(tmp_path, '[classes.web]\nweight = 3\npriority = 1\n[classes."images.slow"]\nmax_queue_rows = 100\n')
+    settings = load(config=config)
+    assert settings.classes == (
+        CallerClass(name="web", weight=3.0, priority=1),
+        CallerClass(name="images.slow", max_queue_rows=100),
+    )
+    assert {field.name for field in CLASS_FIELDS} | {"name"} == {field.name for field in fields(CallerClass)}
+    shown, origin = settings.explained()["classes"]
+    assert origin == f"file {config}"
+    assert shown[0] == {"name": "web", "weight": 3.0, "priority": 1, "max_queue_rows": None, "batch_timeout_ms": None}
+    assert load(config=write(tmp_path, "priority_wait_ms = 5\n[classes.web]\npriority = 1")).priority_wait_ms == 5.0
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
@@ -79,6 +96,24 @@ def test_paths_of_models_in_a_file_are_relative_to_the_file(tmp_path: Path) -> N
         ("batch_timeout_ms = 5\nmax_batch_size = 1", ["batch_timeout_ms = 5.0 has no effect"]),
         ("max_batch_size = 64\nmax_queue_rows = 10", ["max_batch_size = 64 has no effect"]),
         ("stuck_after_s = 1\ninline_ms = 1000", ["inline_ms = 1000.0 has no effect"]),
+        ("priority_wait_ms = 5", ["priority_wait_ms = 5.0 has no effect", "no class and no model has a priority"]),
+        ("classes = 'web'", ["classes: expected a table [classes.NAME]", "'web'"]),
+        ("[classes]\nweb = 3", ["classes.web: expected a table", "weight, priority", "got 3"]),
+        ("[classes.web]\nweigth = 3", ["classes.web: unknown setting weigth", "did you mean weight?"]),
+        ("[classes.web]\nweight = 0", ["classes.web: weight = 0", "a number from 0.001 to 1000"]),
+        ("[classes.web]\nweight = 'all'", ["classes.web: weight = 'all'", "a number"]),
+        ("[classes.web]\npriority = 1.5", ["classes.web: priority = 1.5", "a whole number from -100 to 100"]),
+        ("[classes.web]\npriority = 101", ["classes.web: priority = 101", "from -100 to 100"]),
+        ("[classes.web]\nmax_queue_rows = 0", ["classes.web: max_queue_rows = 0", "a whole number from 1"]),
+        ("[classes.web]\nmax_queue_rows = 99999", ["classes.web: max_queue_rows = 99999 has no effect", "16384"]),
+        ("[classes.web]\nbatch_timeout_ms = -1", ["classes.web: batch_timeout_ms = -1", "a number from 0"]),
+        (
+            "max_batch_size = 1\n[classes.web]\nbatch_timeout_ms = 5",
+            ["classes.web: batch_timeout_ms = 5.0 has no effect"],
+        ),
+        ("[classes.my.web]\nweight = 2", ["classes.my: unknown setting web", 'classes."NAME.web"']),
+        ("[classes.'']\nweight = 2", ["the name of a class is 0 characters long, expected 1 to 256"]),
+        ("[classes." + "x" * 257 + "]", ["the name of a class is 257 characters long"]),
     ],
 )
 def test_a_wrong_file_names_the_setting_and_the_file(tmp_path: Path, text: str, said: list[str]) -> None:

@@ -70,6 +70,9 @@ MODEL_FIELDS: tuple[Setting, ...] = (
     Setting("max_queue_rows", int, None, "Rows of it that may wait (default: the server's)", 1, _MOST_ROWS),
     Setting("weight", float, 1.0, "Its share of the engine against other models' while all want it", 0.001, 1000),
     Setting(
+        "priority", int, 0, "Its requests go before those with a lower one (a caller's class adds its own)", -100, 100
+    ),
+    Setting(
         "lengths",
         int,
         (),

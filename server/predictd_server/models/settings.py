@@ -35,6 +35,7 @@ class ModelSettings:
         batch_timeout_ms: Batch window in milliseconds; None for the server's.
         max_queue_rows: Rows of this model that may wait; None for the server's, which holds for each model by itself.
         weight: Its share of the engine's time against the other models', while all want it.
+        priority: Its requests go before those with a lower one; that of the caller's class is added.
         lengths: The lengths that free axes other than the rows' are expected to have, ascending; empty for any.
         unseen_lengths: `PAD` (to the next of `lengths`; longer ones are refused), `SERVE` as it is, or `REJECT`.
         pad_value: What padding is filled with (strings: the empty one). A model that doesn't mask it may answer
@@ -64,6 +65,7 @@ class ModelSettings:
     batch_timeout_ms: float | None = None
     max_queue_rows: int | None = None
     weight: float = 1.0
+    priority: int = 0
     lengths: tuple[int, ...] = ()
     unseen_lengths: str = SERVE
     pad_value: float = 0.0

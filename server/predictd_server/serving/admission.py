@@ -9,12 +9,19 @@ from __future__ import annotations
 import math
 
 from predictd_proto.errors import OverloadedError
+from predictd_server.serving.batch import Batch
+from predictd_server.serving.caller_class import CallerClass, CallerClasses
+from predictd_server.serving.class_queue import ClassQueue
 from predictd_server.serving.model_queue import ModelQueue
+from predictd_server.serving.pending import Part, Pending
 from predictd_server.serving.served import ServedSignature
 
 #: Until a first batch has run there is no rate to estimate from.
 FIRST_RETRY_MS = 100
 MOST_RETRY_MS = 10_000
+
+#: What is kept of each bound for the classes of callers, each its part.
+KEPT = 0.5
 
 
 class Admission:
@@ -26,9 +33,13 @@ class Admission:
     alone exceeds a bound is admitted when nothing else waits, or it could never be served. Bytes are the process's
     memory and are bounded for all together.
 
+    Where classes of callers are set, half of each bound is kept for them, by their weights, and the other half is for
+    whoever comes first: so a class that floods the server shuts no other out.
+
     Args:
         max_rows: Rows of one model that may wait, where its own settings don't say.
         max_bytes: Bytes that admitted requests may hold until they are answered.
+        classes: The classes of callers.
 
     Attributes:
         requests: Requests without an answer.
@@ -37,9 +48,11 @@ class Admission:
         models: What waits for each model, by name.
     """
 
-    def __init__(self, *, max_rows: int, max_bytes: int) -> None:
+    def __init__(self, *, max_rows: int, max_bytes: int, classes: CallerClasses | None = None) -> None:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
+        self._classes = CallerClasses() if classes is None else classes
+        self._class_bytes: dict[CallerClass, int] = dict.fromkeys(self._classes.all, 0)
         self.requests = 0
         self.rows = 0
         self.bytes = 0
@@ -53,9 +66,28 @@ class Admission:
             model = self.models[signature.model] = ModelQueue(signature.model, self._max_rows)
         model.max_rows = self._max_rows if settings.max_queue_rows is None else settings.max_queue_rows
         model.share.weight = settings.weight
+        model.priority = settings.priority
+        for part in model.parts.values():
+            self._keep(model, part)
         return model
 
-    def admit(self, model: ModelQueue, rows: int, counted_rows: int, byte_count: int) -> None:
+    def part(self, model: ModelQueue, caller: CallerClass) -> ClassQueue:
+        """Return a class's part of a model's queue."""
+        part = model.parts.get(caller)
+        if part is None:
+            for each in self._classes.all:
+                part = model.parts[each] = ClassQueue(each)
+                part.share.weight = each.weight
+                self._keep(model, part)
+            part = model.parts[caller]
+        return part
+
+    def _keep(self, model: ModelQueue, part: ClassQueue) -> None:
+        part.kept_rows = int(model.max_rows * KEPT * self._classes.part(part.caller))
+
+    def admit(
+        self, model: ModelQueue, rows: int, counted_rows: int, byte_count: int, caller: CallerClass | None = None
+    ) -> None:
         """Count a request in; of one that needs no run, `rows` is 0.
 
         Raises:
@@ -65,18 +97,73 @@ class Admission:
             raise self._too_many_rows(model, counted_rows)
         if self.requests and self.bytes + byte_count > self._max_bytes:
             raise self._too_many_bytes(model, byte_count)
+        if caller is not None:
+            self._admit_class(model, self.part(model, caller), rows, counted_rows, byte_count)
         self.requests += 1
         self.rows += rows
         model.rows += rows
         model.counted_rows += counted_rows
         self.bytes += byte_count
 
-    def restart(self, model: ModelQueue, rows: int, counted_rows: int, byte_count: int) -> None:
+    def _admit_class(self, model: ModelQueue, part: ClassQueue, rows: int, counted_rows: int, byte_count: int) -> None:
+        own_rows = part.caller.max_queue_rows
+        if own_rows is not None and rows and part.rows and part.rows + counted_rows > own_rows:
+            raise self._too_many_of_class(model, part, counted_rows, f"its bound is max_queue_rows = {own_rows}")
+        rows_then = model.counted_rows + counted_rows
+        if rows and model.rows and rows_then > model.max_rows * (1 - KEPT):
+            kept_rows = sum([max(each.kept_rows - each.rows, 0) for each in model.parts.values() if each is not part])
+            if rows_then > model.max_rows - kept_rows:
+                bound = f"{kept_rows} of max_queue_rows = {model.max_rows} are kept for other classes"
+                raise self._too_many_of_class(model, part, counted_rows, bound)
+        bytes_then = self.bytes + byte_count
+        if self.requests and bytes_then > self._max_bytes * (1 - KEPT):
+            kept_bytes = self._kept_bytes(part.caller)
+            if bytes_then > self._max_bytes - kept_bytes:
+                raise self._too_many_bytes(model, byte_count, f", {kept_bytes} of them are kept for other classes")
+        self._class_bytes[part.caller] += byte_count
+        part.rows += counted_rows
+        part.requests_total += 1
+
+    def _kept_bytes(self, caller: CallerClass) -> int:
+        """Return how many bytes are kept for other classes than this one and not in use."""
+        kept = self._max_bytes * KEPT
+        held, part = self._class_bytes, self._classes.part
+        return sum([max(int(kept * part(each)) - held[each], 0) for each in held if each is not caller])
+
+    def refuse(self, request: Pending | None) -> None:
+        """Count a request that there was no room for."""
+        if request is not None and request.caller is not None:
+            self.part(self.model(request.signature), request.caller).refused_total += 1
+
+    def begin(self, batch: Batch, now: float) -> None:
+        """Count a batch's rows out of the queue, and how long its requests waited."""
+        lane = batch.parts[0].request.lane
+        assert lane is not None
+        counted_rows = batch.rows
+        most_rows = batch.signature.most_rows
+        for part in batch.parts:
+            request = part.request
+            # All that was not a run was waiting, between the batches of a request that was cut too.
+            request.queue_s = now - request.arrived_s - request.ran_s if request.batches else now - request.arrived_s
+            request.batches += 1
+            if request.rows > most_rows:
+                # Its next rows count in the place of these.
+                counted_rows += request.uncounted_rows(part.rows) - part.rows
+        if lane.model.parts:
+            for part in batch.parts:
+                _count_class(part)
+        self.start(lane.model, batch.rows, counted_rows)
+
+    def restart(self, request: Pending, byte_count: int) -> None:
         """Count rows in that wait after all, of a request that was admitted; it now holds so many bytes more."""
+        model, rows, counted_rows = self.model(request.signature), request.rows, request.counted_rows
         self.rows += rows
         model.rows += rows
         model.counted_rows += counted_rows
         self.bytes += byte_count
+        if request.caller is not None:
+            self._class_bytes[request.caller] += byte_count
+            self.part(model, request.caller).rows += counted_rows
 
     def start(self, model: ModelQueue, rows: int, counted_rows: int) -> None:
         """Count rows out of the queue: they run, or were dropped."""
@@ -84,10 +171,23 @@ class Admission:
         model.rows -= rows
         model.counted_rows -= counted_rows
 
+    def drop(self, request: Pending) -> None:
+        """Count the rows of a request out that is over before they ran."""
+        line, counted_rows = request.line, request.counted_rows
+        assert line is not None
+        self.start(line.lane.model, line.release(request), counted_rows)
+        if line.part is not None:
+            line.part.rows -= counted_rows
+
     def finish(self, byte_count: int, requests: int = 1) -> None:
         """Count requests out that were answered or dropped, and the bytes that they held together."""
         self.requests -= requests
         self.bytes -= byte_count
+
+    def give_back(self, request: Pending) -> None:
+        """Count the bytes out that a request held of its class's part."""
+        if request.caller is not None:
+            self._class_bytes[request.caller] -= request.byte_count
 
     def retry_after_ms(self, model: ModelQueue) -> int:
         """Return how long the rows of a model that wait now will take, in milliseconds, beside what else waits."""
@@ -104,13 +204,32 @@ class Admission:
             f"batch counts), this one would add {counted_rows}; the bound is max_queue_rows = {model.max_rows}",
         )
 
-    def _too_many_bytes(self, model: ModelQueue, byte_count: int) -> OverloadedError:
+    def _too_many_of_class(self, model: ModelQueue, part: ClassQueue, counted_rows: int, bound: str) -> OverloadedError:
+        name = part.caller.name
+        return self._overloaded(
+            model,
+            f"the queue of model {model.name!r} is full for callers of class {name!r}: {part.rows} rows of theirs wait "
+            f"(of each request at most a batch counts), this one would add {counted_rows}; {bound}",
+        )
+
+    def _too_many_bytes(self, model: ModelQueue, byte_count: int, kept: str = "") -> OverloadedError:
         return self._overloaded(
             model,
             f"the queue is full: {self.requests} requests hold {self.bytes} bytes, this one for model {model.name!r} "
-            f"has {byte_count}; the bound is max_queue_bytes = {self._max_bytes}",
+            f"has {byte_count}; the bound is max_queue_bytes = {self._max_bytes}{kept}",
         )
 
     def _overloaded(self, model: ModelQueue, text: str) -> OverloadedError:
         retry_after_ms = self.retry_after_ms(model)
         return OverloadedError(f"{text}. Try again in {retry_after_ms} ms", {"retry_after_ms": retry_after_ms})
+
+
+def _count_class(part: Part) -> None:
+    request = part.request
+    if request.line is None or request.line.part is None:
+        return
+    queue = request.line.part
+    queue.rows -= request.uncounted_rows(part.rows)
+    queue.rows_total += part.rows
+    if request.batches == 1:
+        queue.queue_s += request.queue_s

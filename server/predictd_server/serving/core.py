@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from predictd_proto.errors import (
-    OverloadedError,
-    PredictdError,
-    ProtocolError,
-)
+from predictd_proto.errors import OverloadedError, PredictdError, ProtocolError
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, PredictRequest
@@ -22,6 +18,7 @@ from predictd_server.models.registry import Registry
 from predictd_server.serving import refusals
 from predictd_server.serving.admission import Admission
 from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.caller_class import CallerClasses
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.greeting import Greeting
 from predictd_server.serving.lanes import Lanes
@@ -57,6 +54,7 @@ class Core:
         admission: Bounds on what waits.
         lanes: Where requests wait.
         max_timeout_s: Longest a request may wait, also when its caller would wait longer.
+        classes: The classes of callers; None where all are treated alike.
 
     Attributes:
         shared: Answers that are kept, and requests that share one.
@@ -74,13 +72,14 @@ class Core:
         admission: Admission,
         lanes: Lanes,
         max_timeout_s: float,
+        classes: CallerClasses | None = None,
     ) -> None:
         self._registry = registry
         self._greeting = greeting
         self._limits = limits
         self._lanes = lanes
         self._open = OpenRequests()
-        self._reader = RequestReader(registry, max_timeout_s)
+        self._reader = RequestReader(registry, max_timeout_s, CallerClasses() if classes is None else classes)
         self._generation = registry.generation
         self._swept_s = 0.0
         self.counters = counters
@@ -105,7 +104,7 @@ class Core:
             try:
                 self._enqueue(known)
             except PredictdError as error:
-                self._refuse(peer, known.id, error)
+                self._refuse(peer, known.id, error, known)
             return
         try:
             message = decode(frames, self._limits)
@@ -125,14 +124,17 @@ class Core:
 
     def _receive_predict(self, peer: bytes, message: PredictRequest, frames: Sequence[Buffer], now: float) -> None:
         self.counters.requests_total += 1
+        request: Pending | None = None
         try:
-            self._enqueue(self._reader.read(peer, message, frames, now))
+            request = self._reader.read(peer, message, frames, now)
+            self._enqueue(request)
         except PredictdError as error:
-            self._refuse(peer, message.id, error)
+            self._refuse(peer, message.id, error, request)
 
-    def _refuse(self, peer: bytes, request_id: int, error: PredictdError) -> None:
+    def _refuse(self, peer: bytes, request_id: int, error: PredictdError, request: Pending | None) -> None:
         if error.code == "overloaded":
             self.counters.requests_overloaded_total += 1
+            self.admission.refuse(request)
         else:
             self.counters.requests_refused_total += 1
         self._answer_error(peer, request_id, error)
@@ -162,7 +164,8 @@ class Core:
         signature = request.signature
         model = self.admission.models.get(signature.model) or self.admission.model(signature)
         rows, most_rows = request.rows, signature.most_rows
-        self.admission.admit(model, rows, rows if rows <= most_rows else most_rows, request.byte_count)
+        counted_rows = rows if rows <= most_rows else most_rows
+        self.admission.admit(model, rows, counted_rows, request.byte_count, request.caller)
         if key is not None:
             self.shared.begin(key, request)
         self._open.add(request)
@@ -257,42 +260,27 @@ class Core:
 
     def _start(self, batch: Batch, now: float) -> None:
         batch.signature.open_runs += 1
-        lane = batch.parts[0].request.lane
-        assert lane is not None
-        counted_rows = batch.rows
-        most_rows = batch.signature.most_rows
         self.counters.batches_total += 1
         self.counters.rows_total += batch.rows
         self.counters.padding_rows_total += batch.size - batch.rows
         if batch.signature.is_cached:
             for follower in [late for part in batch.parts for late in self.shared.overdue(now, part.request)]:
                 self._expire(now, follower)
-        for part in batch.parts:
-            request = part.request
-            # All that was not a run was waiting, between the batches of a request that was cut too.
-            request.queue_s = now - request.arrived_s - request.ran_s if request.batches else now - request.arrived_s
-            request.batches += 1
-            if request.rows > most_rows:
-                # Its next rows count in the place of these.
-                counted_rows += request.uncounted_rows(part.rows) - part.rows
-        self.admission.start(lane.model, batch.rows, counted_rows)
+        self.admission.begin(batch, now)
 
     # --- out --------------------------------------------------------------------------------------------------------
 
     def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
         """Take what came of a batch in, and turn it into replies."""
         batch.signature.open_runs -= 1
-        lane = batch.parts[0].request.lane
-        assert lane is not None
-        self._lanes.finish(lane, batch.busy_s)
+        self._lanes.finish(batch, runs)
         if batch.is_searched:
             self.counters.runs_isolating_total += 1
         for run in runs:
             if run.error is not None:
                 self._fail(run.parts, run.error)
-                continue
-            lane.model.observe(run.rows, run.assemble_s + run.execute_s)
-            self._reply(batch, run)
+            else:
+                self._reply(batch, run)
 
     def _fail(self, parts: Sequence[Part], error: PredictdError) -> None:
         for part in parts:
@@ -338,6 +326,8 @@ class Core:
                 remove(request)
                 count += 1
                 byte_count += request.byte_count
+                if request.caller is not None:
+                    self.admission.give_back(request)
         self.counters.requests_ok_total += count
         self.admission.finish(byte_count, count)
 
@@ -399,10 +389,9 @@ class Core:
         if request.flight is not None:
             self.shared.leave(request)
         self.admission.finish(request.byte_count)
-        lane = request.lane
-        if lane is not None and request.next_row < request.rows:
-            counted_rows = request.counted_rows
-            self.admission.start(lane.model, lane.release(request), counted_rows)
+        self.admission.give_back(request)
+        if request.lane is not None and request.next_row < request.rows:
+            self.admission.drop(request)
 
     def _answer_hello(self, peer: bytes, hello: Hello) -> None:
         try:

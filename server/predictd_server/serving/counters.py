@@ -30,6 +30,7 @@ class Counters:
         "runs_inline_total",
         "runs_isolating_total",
         "runs_threaded_total",
+        "unknown_classes_total",
         "unseen_shapes_total",
     )
 
@@ -54,6 +55,7 @@ class Counters:
         self.runs_inline_total = 0
         self.runs_isolating_total = 0
         self.runs_threaded_total = 0
+        self.unknown_classes_total = 0
         self.unseen_shapes_total = 0
 
     def snapshot(self) -> dict[str, int]:

@@ -1,21 +1,22 @@
 """The lanes: every queue there is, and whose turn it is.
 
-Owns which lane a request waits in and the order in which lanes give batches: models share the engine by time and
-weight, and so do the lanes of one model. Pure: no clock, no I/O; pump thread only, but for the plain numbers that the
-control thread reads.
+Owns which lane and line a request waits in and the order in which lines lead batches: the highest priority first;
+within one, models share the engine by time and weight, and so do the classes of callers of one model, and their lanes.
+Pure: no clock, no I/O; pump thread only, but for the plain numbers that the control thread reads.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from predictd_server.serving.admission import Admission
-from predictd_server.serving.batch import Batch
+from predictd_server.serving.batch import Batch, Run
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.fair_shares import FairShares
 from predictd_server.serving.lane import Lane, LaneKey
+from predictd_server.serving.levels import Levels
+from predictd_server.serving.line import Line
 from predictd_server.serving.model_queue import ModelQueue
 from predictd_server.serving.pending import Pending
 
@@ -37,6 +38,7 @@ class Lanes:
         max_batch_bytes: Bound on a batch's inputs.
         fair_run_s: While other models want the engine, a batch takes about this long at most, where that costs its
             model little.
+        priority_wait_s: How long requests are passed over by those with a higher priority at most.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Lanes:
         window_s: float,
         max_batch_bytes: int,
         fair_run_s: float,
+        priority_wait_s: float = math.inf,
     ) -> None:
         self._admission = admission
         self._counters = counters
@@ -54,9 +57,10 @@ class Lanes:
         self._max_batch_bytes = max_batch_bytes
         self._fair_run_s = fair_run_s
         self._lanes: dict[LaneKey, Lane] = {}
-        self._waiting: dict[Lane, None] = {}
+        self._waiting: dict[Line, None] = {}
         self._models = FairShares()
-        self._running: ModelQueue | None = None
+        self._levels = Levels(priority_wait_s)
+        self._running: Line | None = None
         self._began_s = 0.0
         self._running_from_s = 0.0
 
@@ -75,47 +79,70 @@ class Lanes:
         if lane is None:
             lane = self._lanes[key] = self._new_lane(key, request)
         request.lane = lane
-        if not lane.queue and lane not in self._waiting:
+        line = lane.lines.get(request.caller)
+        if line is None:
+            line = lane.lines[request.caller] = self._new_line(lane, request)
+        if not line.whole.requests and not line.large.requests and line not in self._waiting:
             # Who is alone keeps no account: that would make it slower and change nothing.
-            if len(self._lanes) > 1 or len(self._admission.models) > 1:
-                self._enter(lane)
-            self._waiting[lane] = None
-            lane.model.waiting_lanes += 1
-        lane.add(request)
+            if len(self._lanes) > 1 or len(self._admission.models) > 1 or line.part is not None:
+                self._enter(line)
+            self._waiting[line] = None
+            lane.waiting_lines += 1
+            lane.model.waiting_lines += 1
+        line.add(request)
 
     def _new_lane(self, key: LaneKey, request: Pending) -> Lane:
         signature = request.signature
-        settings = signature.settings
-        window_s = self._window_s if settings.batch_timeout_ms is None else settings.batch_timeout_ms / 1000
         model = self._admission.model(signature)
         shapes = tuple([tensor.shape[1:] for tensor in request.tensors])
         if signature.lengths is not None:
             shapes = signature.lengths.fit(request.tensors).shapes
             if signature.lengths.note(shapes):
                 self._counters.unseen_shapes_total += 1
-        lane = Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes, window_s=window_s)
+        lane = Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes)
         # It may be alone for now and keep no account; those to come begin where the ones before it had got to.
         model.lanes.enter(lane.share)
         return lane
 
-    def _enter(self, lane: Lane) -> None:
-        """Let an empty lane take part in sharing; the first of its model lets the model take part."""
-        model = lane.model
-        if not model.waiting_lanes:
+    def _new_line(self, lane: Lane, request: Pending) -> Line:
+        settings, caller, model = lane.signature.settings, request.caller, lane.model
+        window_ms = settings.batch_timeout_ms
+        priority = model.priority
+        part = None
+        if caller is not None:
+            part = self._admission.part(model, caller)
+            priority += caller.priority
+            window_ms = window_ms if caller.batch_timeout_ms is None else caller.batch_timeout_ms
+        window_s = self._window_s if window_ms is None else window_ms / 1000
+        return Line(lane, self._levels.level(priority), part, window_s)
+
+    def _enter(self, line: Line) -> None:
+        """Let an empty line take part in sharing; the first of its lane, class and model lets those take part."""
+        lane, model, part = line.lane, line.lane.model, line.part
+        if not model.waiting_lines:
             if not self._waiting:
                 self._models.forgive()
                 # Its run is paid for when it has ended; until then it must not look like one that was left behind.
                 self._running_from_s = max(self._running_from_s, self._models.now_s)
             self._models.enter(model.share)
-        if not model.waiting_lanes:
             model.lanes.forgive()
-        model.lanes.enter(lane.share)
+            model.classes.forgive()
+        if part is not None:
+            if not part.waiting_lines:
+                model.classes.enter(part.share)
+            part.waiting_lines += 1
+        if not lane.waiting_lines:
+            model.lanes.enter(lane.share)
 
-    def _leave(self, lane: Lane) -> None:
-        """Let a lane that became empty go; keep it for the next request of its kind if there are not too many."""
-        del self._waiting[lane]
-        lane.model.waiting_lanes -= 1
-        if lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES:
+    def _leave(self, line: Line) -> None:
+        """Let a line that became empty go; keep its lane for the next of its kind if there are not too many."""
+        lane = line.lane
+        del self._waiting[line]
+        lane.model.waiting_lines -= 1
+        lane.waiting_lines -= 1
+        if line.part is not None:
+            line.part.waiting_lines -= 1
+        if not lane.waiting_lines and (lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES):
             del self._lanes[lane.key]
 
     def take_batch(
@@ -136,73 +163,102 @@ class Lanes:
                 seconds at most.
         """
         while self._waiting:
-            lane = self._next(now, beside_s, is_draining=is_draining)
-            if lane is None:
+            line = self._next(now, beside_s, is_draining=is_draining)
+            if line is None:
                 break
-            model = lane.model
+            lane, model = line.lane, line.lane.model
             if beside_s is None:
-                self._running, self._began_s, self._running_from_s = model, now, model.share.virtual_s
+                self._running, self._began_s, self._running_from_s = line, now, model.share.virtual_s
             if len(self._lanes) > 1:
                 model.lanes.choose(lane.share)
+            if line.part is not None:
+                model.classes.choose(line.part.share)
             if len(self._admission.models) > 1:
                 self._models.choose(model.share)
-            most_rows = self._most_rows(lane, now) if beside_s is None else lane.rows_beside(beside_s)
-            batch = lane.take_batch(now, expire, most_rows=most_rows, is_draining=is_draining)
-            if not lane.queue:
-                self._leave(lane)
+            most_rows = lane.max_rows if beside_s is None else lane.rows_beside(beside_s)
+            # Fewer than allowed where others are to have the engine soon.
+            if lane.signature.costs_s.get(most_rows, 0.0) > self._fair_run_s and self._is_wanted_by_others(line, now):
+                most_rows = lane.rows_within(self._fair_run_s)
+            batch = lane.take_batch(now, expire, leader=line, most_rows=most_rows, is_draining=is_draining)
+            if not line.whole.requests and not line.large.requests:
+                self._leave(line)
             elif len(self._waiting) > 1:
                 # Behind those that have taken as much.
-                self._waiting[lane] = self._waiting.pop(lane)
+                self._waiting[line] = self._waiting.pop(line)
             if batch is not None:
                 model.taken_s = now
                 return batch
         return None
 
-    def _next(self, now: float, beside_s: float | None, *, is_draining: bool) -> Lane | None:
-        """Return the lane whose batch may leave and whose turn it is."""
+    def _next(self, now: float, beside_s: float | None, *, is_draining: bool) -> Line | None:
+        """Return the line that is to lead a batch: one that may leave, and whose turn it is."""
         if len(self._waiting) == 1 and beside_s is None:
             (only,) = self._waiting
-            if only.queue:
-                return only if is_draining or only.closes_at() <= now else None
-        first: Lane | None = None
-        for lane in list(self._waiting):
-            if not lane.queue:
-                self._leave(lane)
-            elif (
-                (is_draining or lane.closes_at() <= now)
-                and (first is None or _comes_before(lane, first))
-                and (beside_s is None or (lane.rows_beside(beside_s) and self._goes_beside_at(lane) <= now))
-            ):
-                first = lane
+            if only.whole.requests or only.large.requests:
+                if not is_draining and only.closes_at() > now:
+                    return None
+                if len(self._levels) > 1:
+                    self._levels.lead(only.level, (only.level,), now)
+                return only
+        ready: list[Line] = []
+        for line in list(self._waiting):
+            if not line:
+                self._leave(line)
+            elif (is_draining or line.closes_at() <= now) and (beside_s is None or self._may_go(line, beside_s, now)):
+                ready.append(line)
+        if len(self._levels) > 1 and ready:
+            ready = self._of_first_level(ready, now, is_beside=beside_s is not None)
+        first: Line | None = None
+        for line in ready:
+            if first is None or _comes_before(line, first):
+                first = line
         return first
 
-    def _goes_beside_at(self, lane: Lane) -> float:
-        """Return when a lane's batch may run beside the one that runs: when its model has had no more than that one's.
+    def _of_first_level(self, ready: list[Line], now: float, *, is_beside: bool) -> list[Line]:
+        levels = {line.level for line in ready}
+        if is_beside:
+            # What can't go beside was not passed over by what can.
+            leader = max(levels, key=lambda level: level.priority)
+        else:
+            leader = self._levels.first(levels, now)
+            self._levels.lead(leader, levels, now)
+        return [line for line in ready if line.level is leader]
 
-        Its own model's never does: what a runner does with two runs at once is not asked for.
+    def _may_go(self, line: Line, beside_s: float, now: float) -> bool:
+        return line.lane.rows_beside(beside_s) > 0 and self._goes_beside_at(line) <= now
+
+    def _goes_beside_at(self, line: Line) -> float:
+        """Return when a line's batch may run beside the one that runs: when its model has had no more than that one's.
+
+        One of the same model never does, since what a runner does with two runs at once is not asked for; nor does one
+        of a lower priority, which would take the processor from its betters.
         """
-        running, model = self._running, lane.model
-        if running is None or model is running:
+        running, model = self._running, line.lane.model
+        if running is None or model is running.lane.model or line.level.priority < running.level.priority:
             return math.inf
-        return self._began_s + (model.share.virtual_s - self._running_from_s) * running.share.weight
+        share = running.lane.model.share
+        return self._began_s + (model.share.virtual_s - self._running_from_s) * share.weight
 
-    def _most_rows(self, lane: Lane, now: float) -> int:
-        """Return how many rows its batch may have: fewer than allowed where others are to have the engine soon."""
-        most_rows = lane.max_rows
-        full_s = lane.signature.costs_s.get(most_rows, 0.0)
-        if full_s > self._fair_run_s and self._is_wanted_by_others(lane.model, now):
-            most_rows = lane.rows_within(self._fair_run_s)
-        return most_rows
+    def _is_wanted_by_others(self, line: Line, now: float) -> bool:
+        """Whether another model wants the engine or soon will, or callers with a higher priority soon will."""
+        model, others = line.lane.model, self._admission.models.values()
+        if any(other is not model and (other.rows or now - other.taken_s < ACTIVE_S) for other in others):
+            return True
+        return len(self._levels) > 1 and self._levels.is_active_above(line.level, now - ACTIVE_S)
 
-    def _is_wanted_by_others(self, model: ModelQueue, now: float) -> bool:
-        others = self._admission.models.values()
-        return any(other is not model and (other.rows or now - other.taken_s < ACTIVE_S) for other in others)
-
-    def finish(self, lane: Lane, seconds: float) -> None:
-        """Note that a lane's batch has ended; it and its model pay for the run."""
+    def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
+        """Note that a batch has ended; its lane, its classes and its model pay for the run."""
+        first, seconds = batch.parts[0].request, batch.busy_s
+        lane = first.lane
+        assert lane is not None
         model = lane.model
-        if model is self._running:
+        if self._running is not None and model is self._running.lane.model:
             self._running = None
+        for run in runs:
+            if run.error is None:
+                model.observe(run.rows, run.assemble_s + run.execute_s)
+        if first.caller is not None:
+            _charge_classes(model, batch)
         model.ran_s += seconds
         if len(self._admission.models) > 1:
             self._models.charge(model.share, seconds)
@@ -212,12 +268,12 @@ class Lanes:
     def next_wakeup(self, beside_s: float | None) -> float | None:
         """Return when `take_batch` may have something though nothing arrives (monotonic); None for never."""
         if beside_s is None:
-            return min((lane.closes_at() for lane in self._waiting if lane.queue), default=None)
+            return min((line.closes_at() for line in self._waiting if line), default=None)
         return min(
             (
-                max(lane.closes_at(), begins_s)
-                for lane in self._waiting
-                if lane.queue and lane.rows_beside(beside_s) and (begins_s := self._goes_beside_at(lane)) < math.inf
+                max(line.closes_at(), begins_s)
+                for line in self._waiting
+                if line and line.lane.rows_beside(beside_s) and (begins_s := self._goes_beside_at(line)) < math.inf
             ),
             default=None,
         )
@@ -226,15 +282,13 @@ class Lanes:
         """Drop every lane once it is empty: the models have changed, and a lane keeps its own in memory."""
         for key, lane in list(self._lanes.items()):
             lane.is_outdated = True
-            if lane not in self._waiting:
+            if not lane.waiting_lines:
                 del self._lanes[key]
 
     def waiting(self) -> Iterator[Pending]:
         """Yield the requests that wait; they may be released meanwhile."""
-        for lane in list(self._waiting):
-            for request in list(lane.queue):
-                if not request.is_over:
-                    yield request
+        for line in list(self._waiting):
+            yield from line.waiting()
 
     @property
     def are_empty(self) -> bool:
@@ -244,22 +298,33 @@ class Lanes:
     @property
     def waiting_requests(self) -> int:
         """Requests that wait for a batch, the rest of those that were cut among them. Any thread."""
-        return sum(lane.waiting_requests for lane in list(self._waiting))
+        return sum(line.waiting_requests for line in list(self._waiting))
 
     def oldest_arrival(self) -> float | None:
         """Return when the request that has waited longest arrived (monotonic); None when none waits. Any thread."""
-        arrivals_s: list[float] = []
-        for lane in list(self._waiting):
-            # The control thread asks while the pump empties lanes: a look before would not help.
-            with contextlib.suppress(IndexError):
-                arrivals_s.append(lane.queue[0].arrived_s)
-        return min(arrivals_s, default=None)
+        return min((oldest.arrived_s for line in list(self._waiting) for oldest in line.oldest()), default=None)
 
 
-def _comes_before(lane: Lane, other: Lane) -> bool:
-    model, other_model = lane.model, other.model
+def _comes_before(line: Line, other: Line) -> bool:
+    lane, other_lane = line.lane, other.lane
+    model, other_model = lane.model, other_lane.model
     if model is not other_model:
         times_s = model.share.virtual_s, other_model.share.virtual_s
         # One that was alone until now has no account: its run that has just ended is not its neighbour's.
         return model.taken_s < other_model.taken_s if times_s[0] == times_s[1] else times_s[0] < times_s[1]
-    return lane.share.virtual_s < other.share.virtual_s
+    if line.part is not other.part:
+        assert line.part is not None
+        assert other.part is not None
+        return line.part.share.virtual_s < other.part.share.virtual_s
+    return lane.share.virtual_s < other_lane.share.virtual_s
+
+
+def _charge_classes(model: ModelQueue, batch: Batch) -> None:
+    """Make the classes pay for a run, each for its rows."""
+    row_s = batch.busy_s / max(batch.rows, 1)
+    for part in batch.parts:
+        line = part.request.line
+        if line is not None and line.part is not None:
+            seconds = part.rows * row_s
+            line.part.ran_s += seconds
+            model.classes.charge(line.part.share, seconds)

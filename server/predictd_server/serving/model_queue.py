@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from predictd_server.serving.caller_class import CallerClass
+from predictd_server.serving.class_queue import ClassQueue
 from predictd_server.serving.fair_shares import FairShares, Share
 
 #: Weight of the newest run in the mean.
@@ -25,8 +27,11 @@ class ModelQueue:
         rows: Rows of it that wait.
         counted_rows: Those that count: of a request that will be cut, no more than one batch takes.
         share: Its part of the engine among the models.
-        lanes: Shares out its own part among its lanes, all alike.
-        waiting_lanes: Lanes of it with requests in them.
+        priority: What is added to that of a request's class.
+        classes: Shares out its own part among the classes of callers, by their weights.
+        parts: What waits of each class; empty where all callers are treated alike.
+        lanes: Shares out a class's part among the lanes, all alike.
+        waiting_lines: Lines of it with requests in them.
         ran_s: Seconds that the engine has spent on it.
         taken_s: When a batch of it last began (monotonic).
     """
@@ -36,8 +41,11 @@ class ModelQueue:
     rows: int = 0
     counted_rows: int = 0
     share: Share = field(default_factory=Share)
+    priority: int = 0
+    classes: FairShares = field(default_factory=FairShares)
+    parts: dict[CallerClass, ClassQueue] = field(default_factory=dict)
     lanes: FairShares = field(default_factory=FairShares)
-    waiting_lanes: int = 0
+    waiting_lines: int = 0
     ran_s: float = 0.0
     taken_s: float = -math.inf
     seconds_per_row: float = 0.0

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from predictd_proto.tensors import Buffer, Tensor, string_row_offsets
 
 if TYPE_CHECKING:
+    from predictd_server.serving.caller_class import CallerClass
     from predictd_server.serving.lane import Lane
     from predictd_server.serving.lengths import Cut
+    from predictd_server.serving.line import Line
     from predictd_server.serving.served import ServedSignature
     from predictd_server.serving.single_flight import Flight
 
@@ -37,7 +39,9 @@ class Pending:
         finished_rows: Rows whose outputs have arrived.
         cuts: What is cut off its outputs, since it was added to its inputs; None where nothing is.
         flight: Those that ask the same as it, where they share an answer.
+        caller: The class of its caller; None where all are treated alike.
         lane: Where it waits; None before it was admitted.
+        line: Likewise, and among whom.
         is_over: Answered, cancelled or expired: whatever still comes is dropped.
         outputs: Per part, in order, one tensor per output.
     """
@@ -50,6 +54,7 @@ class Pending:
     byte_count: int
     arrived_s: float
     deadline_s: float
+    caller: CallerClass | None = None
     queued_s: float = math.inf
     next_row: int = 0
     finished_rows: int = 0
@@ -61,6 +66,7 @@ class Pending:
     batches: int = 0
     outputs: list[list[Tensor]] = field(default_factory=list)
     lane: Lane | None = None
+    line: Line | None = None
     cuts: tuple[tuple[Cut, ...], ...] | None = None
     flight: Flight | None = None
     _offsets: list[list[int]] | None = None

@@ -12,6 +12,7 @@ from predictd_proto.messages import PredictRequest
 from predictd_proto.request_template import RequestTemplates
 from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.models.registry import Registry
+from predictd_server.serving.caller_class import CallerClasses
 from predictd_server.serving.pending import Pending
 
 
@@ -21,10 +22,13 @@ class RequestReader:
     Args:
         registry: Finds what serves a request.
         max_timeout_s: Longest a request may wait, also when its caller would wait longer.
+        classes: The classes of callers.
     """
 
-    def __init__(self, registry: Registry, max_timeout_s: float) -> None:
+    def __init__(self, registry: Registry, max_timeout_s: float, classes: CallerClasses) -> None:
         self._registry = registry
+        self._classes = classes
+        self._has_classes = bool(classes.all)
         self._max_timeout_s = max_timeout_s
         self._templates = RequestTemplates()
 
@@ -46,7 +50,8 @@ class RequestReader:
         timeout_s = timeout_ms / 1000
         if timeout_s > self._max_timeout_s:  # noqa: PLR1730  (`min` takes 0.1 microseconds longer)
             timeout_s = self._max_timeout_s
-        return Pending(peer, request_id, signature, tensors, rows, known.data_bytes, now, now + timeout_s)
+        caller = self._classes.find(known.request.caller_class) if self._has_classes else None
+        return Pending(peer, request_id, signature, tensors, rows, known.data_bytes, now, now + timeout_s, caller)
 
     def read(self, peer: bytes, message: PredictRequest, frames: Sequence[Buffer], now: float) -> Pending:
         """Return a request by its decoded message.
@@ -71,4 +76,5 @@ class RequestReader:
         if message.timeout_ms is not None:
             timeout_s = min(timeout_s, message.timeout_ms / 1000)
         byte_count = sum([len(tensor.data) for tensor in tensors])
-        return Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s)
+        caller = self._classes.find(message.caller_class) if self._has_classes else None
+        return Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s, caller)

@@ -72,10 +72,10 @@ class SharedAnswers:
         Raises:
             OverloadedError: Too much waits already.
         """
-        flight = self._flights.find(key)
+        flight = self._flights.find((key, request.caller))
         if flight is None:
             return False
-        self._admission.admit(self._admission.model(request.signature), 0, 0, FOLLOWER_BYTES)
+        self._admission.admit(self._admission.model(request.signature), 0, 0, FOLLOWER_BYTES, request.caller)
         self._flights.join(flight, request)
         self._cache(request.signature).joined += 1
         self._counters.cache_joined_total += 1
@@ -83,7 +83,7 @@ class SharedAnswers:
 
     def begin(self, key: Key, request: Pending) -> None:
         """Let a request that was admitted run for all that will ask the same."""
-        self._flights.begin(key, request)
+        self._flights.begin((key, request.caller), request)
         self._cache(request.signature).misses += 1
         self._counters.cache_misses_total += 1
 
@@ -98,6 +98,7 @@ class SharedAnswers:
             return False
         heir = first_follower(flight)
         self._admission.finish(heir.byte_count)
+        self._admission.give_back(heir)
         self._open.hand_over(request, heir)
         heir.is_over = True
         return True
@@ -114,8 +115,7 @@ class SharedAnswers:
             return list(flight.followers)
         flight.has_failed = True
         heir = flight.leader = first_follower(flight)
-        model = self._admission.model(heir.signature)
-        self._admission.restart(model, heir.rows, heir.counted_rows, request.byte_count - heir.byte_count)
+        self._admission.restart(heir, request.byte_count - heir.byte_count)
         heir.byte_count = request.byte_count
         self._lanes.add(heir)
         if not self._is_served(heir.signature):
@@ -129,7 +129,7 @@ class SharedAnswers:
         if flight is None:
             return []
         if self._is_served(request.signature):
-            self._cache(request.signature).put(flight.key, outputs)
+            self._cache(request.signature).put(flight.key[0], outputs)
         return list(flight.followers)
 
     def overdue(self, now: float, leader: Pending | None = None) -> list[Pending]:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from predictd_server.serving.caller_class import CallerClass
 from predictd_server.serving.pending import Pending
 from predictd_server.serving.response_cache import Key
 
 #: What a request that waits for another's answer takes of the bound on bytes: it shares the other's inputs.
 FOLLOWER_BYTES = 1024
+
+FlightKey = tuple[Key, CallerClass | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -23,13 +26,13 @@ class Flight:
     """Requests that ask the same.
 
     Attributes:
-        key: What they ask.
+        key: What they ask, and the class of their callers: none waits for one with another priority.
         leader: The one that waits for a batch, or runs.
         followers: Those that wait for its answer, in order of arrival.
         has_failed: A leader failed; its successor's failure is everyone's.
     """
 
-    key: Key
+    key: FlightKey
     leader: Pending
     followers: dict[Pending, None] = field(default_factory=dict)
     has_failed: bool = False
@@ -39,16 +42,16 @@ class Flights:
     """All flights."""
 
     def __init__(self) -> None:
-        self._flights: dict[Key, Flight] = {}
+        self._flights: dict[FlightKey, Flight] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    def begin(self, key: Key, leader: Pending) -> None:
+    def begin(self, key: FlightKey, leader: Pending) -> None:
         """Let a request run, for those too that will ask the same until it is answered."""
         leader.flight = self._flights[key] = Flight(key, leader)
 
-    def find(self, key: Key) -> Flight | None:
+    def find(self, key: FlightKey) -> Flight | None:
         """Return the flight that a request may join."""
         return self._flights.get(key)
 

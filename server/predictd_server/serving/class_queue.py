@@ -1,0 +1,41 @@
+"""One class's part of one model's queue: how much of it waits, what became of it, and its share of the model's time.
+
+Owns the numbers of one class of callers at one model; what they mean for a request is `admission.py`'s, for the order
+of runs `lanes.py`'s. Pump thread only; any thread reads single numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from predictd_server.serving.caller_class import CallerClass
+from predictd_server.serving.fair_shares import Share
+
+
+@dataclass(slots=True, eq=False)
+class ClassQueue:
+    """What waits for one model, of one class of callers.
+
+    Attributes:
+        caller: The class.
+        kept_rows: Rows of the model's queue that no other class may take.
+        share: Its part of the model's time among the classes.
+        waiting_lines: Lines of it with requests in them.
+        rows: Rows of it that wait; of a request that will be cut, no more than one batch takes.
+        requests_total: Requests that were admitted.
+        rows_total: Rows that batches took.
+        refused_total: Requests that there was no room for.
+        queue_s: Seconds that requests waited until their first batch, all together.
+        ran_s: Seconds that the engine has spent on it.
+    """
+
+    caller: CallerClass
+    kept_rows: int = 0
+    share: Share = field(default_factory=Share)
+    waiting_lines: int = 0
+    rows: int = 0
+    requests_total: int = 0
+    rows_total: int = 0
+    refused_total: int = 0
+    queue_s: float = 0.0
+    ran_s: float = 0.0

@@ -6,13 +6,14 @@ allocates nothing for it. Any thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from predictd_proto.checks import shown
 from predictd_proto.errors import LocalProtocolError, RemoteProtocolError, RequestTooLargeError
 from predictd_proto.headers import pack_header
 from predictd_proto.limits import INLINE_TENSOR_BYTES, MAX_AXIS, Limits
+from predictd_proto.segments import PlacedTensor, placed_of_entry
 from predictd_proto.tensors import DTYPE_BYTES, MAX_NAME, STRING, Buffer, Tensor, check_data
 
 _ENTRY_ITEMS = 4
@@ -39,6 +40,9 @@ def tensor_entries(tensors: tuple[Tensor, ...], frames: list[Buffer]) -> list[tu
     """Return the tensors' entries, and add the data of the large ones to the frames."""
     entries: list[tuple[object, ...]] = []
     for tensor in tensors:
+        if type(tensor) is PlacedTensor:
+            entries.append((tensor.name, tensor.dtype, tensor.shape, (tensor.segment, tensor.offset)))
+            continue
         data = tensor.data
         if type(data) is not bytes:
             data = as_bytes(data)
@@ -50,12 +54,21 @@ def tensor_entries(tensors: tuple[Tensor, ...], frames: list[Buffer]) -> list[tu
     return entries
 
 
-def tensors_of_entries(entries: object, frames: Sequence[Buffer], limits: Limits) -> tuple[Tensor, ...]:
-    """Return the tensors that a header lists; their data are views into the frames.
+def tensors_of_entries(
+    entries: object, frames: Sequence[Buffer], limits: Limits, memory: Callable[[int], Buffer]
+) -> tuple[Tensor, ...]:
+    """Return the tensors that a header lists; their data are views into the frames, or of segments.
+
+    Args:
+        entries: As the header has them.
+        frames: The message.
+        limits: What to accept.
+        memory: Returns the memory of the segment at a place of the request's list.
 
     Raises:
         RemoteProtocolError: An entry is wrong, or the frames are not those that the entries point at.
         RequestTooLargeError: They are over a limit.
+        SegmentRefusedError: A segment can't be had.
     """
     if type(entries) is not list:
         text = f"tensors: expected a list, got {shown(entries)}"
@@ -67,12 +80,18 @@ def tensors_of_entries(entries: object, frames: Sequence[Buffer], limits: Limits
         )
         raise RequestTooLargeError(text)
     next_frame = 1
+    placed_bytes = 0
     tensors: list[Tensor] = []
     for entry in entries:
         if type(entry) is not list or len(entry) != _ENTRY_ITEMS:
             text = f"a tensor: expected a list of name, dtype, shape and data, got {shown(entry)}"
             raise RemoteProtocolError(text)
         name, dtype, shape, data = entry
+        if type(data) is list:
+            _check_spec(name, dtype, shape, limits)
+            tensors.append(placed_of_entry(name, dtype, tuple(shape), data, memory))
+            placed_bytes += len(tensors[-1].data)
+            continue
         if type(data) is int:
             if data != next_frame or data >= len(frames):
                 text = (
@@ -86,6 +105,13 @@ def tensors_of_entries(entries: object, frames: Sequence[Buffer], limits: Limits
     if next_frame != len(frames):
         text = f"{len(frames)} frames; expected {next_frame}, as no tensor points at the others"
         raise RemoteProtocolError(text)
+    if placed_bytes and placed_bytes + sum(map(len, frames)) > limits.max_request_bytes:
+        text = (
+            f"a message of {placed_bytes} bytes in shared memory and {sum(map(len, frames))} in frames; the limit is "
+            f"max_request_bytes = {limits.max_request_bytes}. Send fewer rows at a time, or raise the limit on the "
+            "server"
+        )
+        raise RequestTooLargeError(text)
     return tuple(tensors)
 
 
@@ -113,7 +139,17 @@ def check_rows(tensors: tuple[Tensor, ...], limits: Limits) -> None:
             raise RequestTooLargeError(text)
 
 
-def _tensor_of(name: object, dtype: object, shape: object, data: object, limits: Limits) -> Tensor:
+def _tensor_of(name: Any, dtype: Any, shape: Any, data: object, limits: Limits) -> Tensor:
+    _check_spec(name, dtype, shape, limits)
+    if not isinstance(data, (bytes, memoryview)):
+        text = f"tensor {name!r}: data is bytes, a frame's number or a place in a segment, got {shown(data)}"
+        raise RemoteProtocolError(text)
+    tensor = Tensor(name, dtype, tuple(shape), data)
+    check_data(tensor)
+    return tensor
+
+
+def _check_spec(name: object, dtype: object, shape: object, limits: Limits) -> None:
     if type(name) is not str or len(name) > MAX_NAME:
         text = f"a tensor's name: expected text of at most {MAX_NAME} characters, got {shown(name)}"
         raise RemoteProtocolError(text)
@@ -130,9 +166,3 @@ def _tensor_of(name: object, dtype: object, shape: object, data: object, limits:
         if type(axis) is not int or not 0 <= axis <= MAX_AXIS:
             text = f"tensor {name!r}: an axis is a whole number from 0 to 2**48 - 1, got {shown(axis)}"
             raise RemoteProtocolError(text)
-    if not isinstance(data, (bytes, memoryview)):
-        text = f"tensor {name!r}: data is bytes or a frame's number, got {shown(data)}"
-        raise RemoteProtocolError(text)
-    tensor = Tensor(name, dtype, tuple(shape), data)
-    check_data(tensor)
-    return tensor

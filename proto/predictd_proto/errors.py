@@ -20,6 +20,7 @@ Owns every exception that predictd raises on purpose. It decides nothing about w
         OverloadedError          (R)    the queue is full; `retry_after_ms`
         ModelNotReadyError       (R)    still loading
         ServerDrainingError      (R)    shutting down
+        SegmentRefusedError      (R)    shared memory can't be had; clients send the tensors instead, by themselves
         RequestCancelledError           its own client cancelled it
         PredictionError                 the model raised for this request
         InternalServerError             a fault in the server; details are in its log
@@ -205,6 +206,12 @@ class ServerDrainingError(RemoteError, RetryableError):
     """The server is shutting down and takes no more work."""
 
     code = "draining"
+
+
+class SegmentRefusedError(RemoteError, RetryableError):
+    """The server can't map memory that the request refers to; the client sends the tensors in frames instead."""
+
+    code = "segment_refused"
 
 
 class RequestCancelledError(RemoteError):

@@ -46,6 +46,7 @@ from predictd_proto.predictions import (
     response_header,
     response_of_header,
 )
+from predictd_proto.segments import ReplyMemory, RequestMemory
 from predictd_proto.tensors import Buffer
 from predictd_proto.version import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 
@@ -103,17 +104,26 @@ def encode(message: Message) -> list[Buffer]:
     return frames
 
 
-def decode(frames: Sequence[Buffer], limits: Limits = DEFAULT_LIMITS) -> Message:
-    """Return the message that the frames hold; its tensors are views into them.
+def decode(
+    frames: Sequence[Buffer],
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    request_memory: RequestMemory | None = None,
+    reply_memory: ReplyMemory | None = None,
+) -> Message:
+    """Return the message that the frames hold; its tensors are views into them, or of shared memory.
 
     Args:
         frames: As received, without routing ids; anything with a buffer of contiguous bytes.
         limits: What to accept.
+        request_memory: Returns the memory of a segment that a request announces; may raise `SegmentRefusedError`.
+        reply_memory: Returns the memory that the request announced to which this is the answer, by its id and place.
 
     Raises:
         RemoteProtocolError: The frames are no message.
         ProtocolVersionError: They are one of a version that isn't spoken here.
         RequestTooLargeError: They are over a limit.
+        SegmentRefusedError: Memory that a request refers to can't be had.
         LocalProtocolError: A frame is no bytes: a fault of the caller, not of the peer.
     """
     for frame in frames:
@@ -124,7 +134,11 @@ def decode(frames: Sequence[Buffer], limits: Limits = DEFAULT_LIMITS) -> Message
     most_items = max(MAX_LIST_ITEMS, limits.max_tensors)
     header = unpack_header(frames[0], ENVELOPE_BYTES, most_items)
     try:
-        return _message_of(cls, header, frames, limits)
+        if cls is PredictRequest:
+            return request_of_header(header, frames, limits, request_memory)
+        if cls is PredictResponse:
+            return response_of_header(header, frames, limits, reply_memory)
+        return _rare_message_of(cls, header, frames)
     except KeyError as error:
         text = f"a {cls.__name__} without the field {error}"
         raise RemoteProtocolError(text) from error
@@ -149,8 +163,13 @@ def encoded_bytes(frames: Sequence[Buffer]) -> int:
     return sum(map(len, frames))
 
 
-def check_size(frames: Sequence[Buffer], limits: Limits) -> None:
+def check_size(frames: Sequence[Buffer], limits: Limits, shared_bytes: int = 0) -> None:
     """Check a message against the limits on its frames; a client does so before it sends.
+
+    Args:
+        frames: The message.
+        limits: What to accept.
+        shared_bytes: What of it lies in segments.
 
     Raises:
         RequestTooLargeError: It is over one of them; the text names it.
@@ -168,7 +187,7 @@ def check_size(frames: Sequence[Buffer], limits: Limits) -> None:
             "Send fewer tensors at a time, or raise the limit on the server"
         )
         raise RequestTooLargeError(text)
-    size = header_bytes if len(frames) == 1 else encoded_bytes(frames)
+    size = shared_bytes + (header_bytes if len(frames) == 1 else encoded_bytes(frames))
     if size > limits.max_request_bytes:
         text = (
             f"a message of {size} bytes; the limit is max_request_bytes = {limits.max_request_bytes}. "
@@ -220,11 +239,7 @@ def _header_of(message: Message, frames: list[Buffer]) -> object:
     return to_plain(message)
 
 
-def _message_of(cls: type[Message], header: dict[str, Any], frames: Sequence[Buffer], limits: Limits) -> Message:
-    if cls is PredictRequest:
-        return request_of_header(header, frames, limits)
-    if cls is PredictResponse:
-        return response_of_header(header, frames, limits)
+def _rare_message_of(cls: type[Message], header: dict[str, Any], frames: Sequence[Buffer]) -> Message:
     if len(frames) > 1:
         text = f"a {cls.__name__} is one frame, got {len(frames)}"
         raise RemoteProtocolError(text)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from predictd_proto.checks import (
+    check_bool,
     check_int,
     check_number,
     check_text,
@@ -24,6 +25,7 @@ from predictd_proto.limits import DEFAULT_LIMITS, MAX_ID, MAX_LIST_ITEMS, MAX_ME
 from predictd_proto.metadata import ModelMetadata
 from predictd_proto.orders import LabelRequest, LoadRequest, OrderResponse, ReloadRequest, UnloadRequest
 from predictd_proto.receipt import Receipt
+from predictd_proto.segments import MAX_SEGMENTS, PlacedTensor, Segment, SegmentLimits
 from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import MAX_NAME, Tensor
 
@@ -66,16 +68,19 @@ class Hello:
         oldest: Oldest protocol version the client accepts.
         newest: Newest protocol version it speaks.
         client: What it is, for the server's log: package version and process.
+        segments: Whether it would share memory with the server.
     """
 
     oldest: int
     newest: int
     client: str = ""
+    segments: bool = False
 
     def __post_init__(self) -> None:
         check_int("oldest", self.oldest, 0, MAX_VERSION)
         check_int("newest", self.newest, self.oldest, MAX_VERSION)
         check_text("client", self.client, MAX_TEXT)
+        check_bool("segments", self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +94,7 @@ class Welcome:
         state: "starting", "ready" or "draining".
         limits: What the server accepts in one message.
         models: Names of the models it serves or is loading.
+        segments: What it maps of this client's memory; None for nothing.
     """
 
     version: int
@@ -97,6 +103,7 @@ class Welcome:
     state: str
     limits: Limits = DEFAULT_LIMITS
     models: tuple[str, ...] = ()
+    segments: SegmentLimits | None = None
 
     def __post_init__(self) -> None:
         check_int("version", self.version, 0, MAX_VERSION)
@@ -106,6 +113,8 @@ class Welcome:
         check_tuple("models", self.models, str, MAX_LIST_ITEMS)
         for model in self.models:
             check_text("models", model, MAX_TEXT)
+        if self.segments is not None and not isinstance(self.segments, SegmentLimits):
+            refuse("segments", "SegmentLimits or None", self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +132,8 @@ class PredictRequest:
         caller_class: Which kind of caller this is ("interactive", a queue's name).
         traceparent: W3C trace context of the caller, passed on as it is.
         task_id: The Celery task's id.
+        segments: The memory that it refers to.
+        reply_segment: The place in that list of the one into which the outputs may be written; None for none.
     """
 
     id: int
@@ -134,6 +145,8 @@ class PredictRequest:
     caller_class: str = ""
     traceparent: str = ""
     task_id: str = ""
+    segments: tuple[Segment, ...] = ()
+    reply_segment: int | None = None
 
     def __post_init__(self) -> None:
         check_int("id", self.id, 0, MAX_ID)
@@ -150,6 +163,10 @@ class PredictRequest:
         caller = (self.caller_class, self.traceparent, self.task_id)
         if caller != _NO_CALLER:
             check_texts(_CALLER_TEXTS, caller, MAX_TEXT)
+        if self.segments or self.reply_segment is not None:
+            check_tuple("segments", self.segments, Segment, MAX_SEGMENTS)
+            if self.reply_segment is not None:
+                check_int("reply_segment", self.reply_segment, 0, len(self.segments) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +297,7 @@ def _check_tensors(tensors: object) -> None:
     if type(tensors) is not tuple:
         refuse("tensors", "a tuple of Tensor", tensors)
     for tensor in tensors:
-        if type(tensor) is not Tensor:
+        if type(tensor) is not Tensor and type(tensor) is not PlacedTensor:
             refuse("tensors", "a tuple of Tensor", tensor)
         if len(tensor.name) > MAX_NAME:
             refuse("tensors", f"names of at most {MAX_NAME} characters", tensor.name)

@@ -15,14 +15,19 @@ from predictd_proto.errors import LocalProtocolError
 from predictd_proto.limits import Limits
 from predictd_proto.messages import MetadataResponse, OrderResponse, StatusResponse, Welcome
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
+from predictd_proto.segments import SegmentLimits
 from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import TensorSpec
 
 #: Fields that hold another dataclass.
 _ONE: dict[tuple[type[Any], str], type[Any]] = {
     (Welcome, "limits"): Limits,
+    (Welcome, "segments"): SegmentLimits,
     (StatusResponse, "status"): ServerStatus,
 }
+
+#: Those of them that may hold nothing.
+_OPTIONAL = frozenset(((Welcome, "segments"),))
 
 #: Fields that hold a tuple of dataclasses.
 _MANY: dict[tuple[type[Any], str], type[Any]] = {
@@ -87,7 +92,7 @@ def _field_value(cls: type[Any], name: str, value: Any) -> Any:
     key = (cls, name)
     one = _ONE.get(key)
     if one is not None:
-        return from_plain(one, value)
+        return None if value is None and key in _OPTIONAL else from_plain(one, value)
     if type(value) is not list:
         return value
     many = _MANY.get(key)

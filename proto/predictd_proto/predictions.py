@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NoReturn
 
 from predictd_proto.checks import shown
 from predictd_proto.entries import check_rows, tensor_entries, tensors_of_entries
-from predictd_proto.errors import LocalProtocolError
+from predictd_proto.errors import LocalProtocolError, RemoteProtocolError, SegmentRefusedError
 from predictd_proto.limits import Limits
 from predictd_proto.messages import PredictRequest, PredictResponse, Receipt
+from predictd_proto.segments import ReplyMemory, RequestMemory, segments_of_entries
 from predictd_proto.tensors import Buffer
 
 _REQUEST_KEYS = frozenset(item.name for item in fields(PredictRequest))
@@ -38,12 +39,24 @@ def request_header(request: PredictRequest, frames: list[Buffer]) -> dict[str, o
         header["traceparent"] = request.traceparent
     if request.task_id:
         header["task_id"] = request.task_id
+    if request.segments:
+        header["segments"] = [segment.entry for segment in request.segments]
+    if request.reply_segment is not None:
+        header["reply_segment"] = request.reply_segment
     header["tensors"] = tensor_entries(request.tensors, frames)
     return header
 
 
-def request_of_header(header: dict[str, Any], frames: Sequence[Buffer], limits: Limits) -> PredictRequest:
+def request_of_header(
+    header: dict[str, Any], frames: Sequence[Buffer], limits: Limits, memory: RequestMemory | None
+) -> PredictRequest:
     """Return the request that a header and its frames hold.
+
+    Args:
+        header: As it was unpacked; it is changed.
+        frames: The message.
+        limits: What to accept.
+        memory: Returns the memory of a segment of whoever sent it; None where none is ever shared.
 
     Raises:
         KeyError: There are no tensors.
@@ -51,8 +64,20 @@ def request_of_header(header: dict[str, Any], frames: Sequence[Buffer], limits: 
         LocalProtocolError: A field is wrong.
         RemoteProtocolError: A tensor is wrong.
         RequestTooLargeError: It is over a limit.
+        SegmentRefusedError: The memory that a tensor lies in can't be had.
     """
-    tensors = tensors_of_entries(header["tensors"], frames, limits)
+    segments = header["segments"] = segments_of_entries(header["segments"]) if "segments" in header else ()
+
+    def shared(number: int) -> Buffer:
+        if number >= len(segments):
+            text = f"a tensor in segment {number}; the request announces {len(segments)}"
+            raise RemoteProtocolError(text)
+        if memory is None:
+            text = "a tensor in a segment; no memory is shared here: send it in a frame"
+            raise SegmentRefusedError(text)
+        return memoryview(memory(segments[number])).toreadonly()
+
+    tensors = tensors_of_entries(header["tensors"], frames, limits, shared)
     check_rows(tensors, limits)
     header["tensors"] = tensors
     return PredictRequest(**_known(header, _REQUEST_KEYS))
@@ -80,8 +105,16 @@ def response_header(response: PredictResponse, frames: list[Buffer]) -> dict[str
     }
 
 
-def response_of_header(header: dict[str, Any], frames: Sequence[Buffer], limits: Limits) -> PredictResponse:
+def response_of_header(
+    header: dict[str, Any], frames: Sequence[Buffer], limits: Limits, memory: ReplyMemory | None
+) -> PredictResponse:
     """Return the response that a header and its frames hold.
+
+    Args:
+        header: As it was unpacked.
+        frames: The message.
+        limits: What to accept.
+        memory: Returns the memory that the request, given by its id, announced; None where it announced none.
 
     Raises:
         KeyError: The id, the receipt or the tensors are missing.
@@ -94,8 +127,17 @@ def response_of_header(header: dict[str, Any], frames: Sequence[Buffer], limits:
     if type(receipt) is not dict:
         text = f"field receipt: expected a map, got {shown(receipt)}"
         raise LocalProtocolError(text)
-    tensors = tensors_of_entries(header["tensors"], frames, limits)
+
+    def shared(number: int) -> Buffer:
+        return _not_shared() if memory is None else memory(header["id"], number)
+
+    tensors = tensors_of_entries(header["tensors"], frames, limits, shared)
     return PredictResponse(id=header["id"], tensors=tensors, receipt=Receipt(**_known(receipt, _RECEIPT_KEYS)))
+
+
+def _not_shared() -> NoReturn:
+    text = "an output in a segment; the request announced none"
+    raise RemoteProtocolError(text)
 
 
 def _known(header: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:

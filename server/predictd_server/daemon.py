@@ -33,6 +33,7 @@ from predictd_server.sockets.control import Control
 from predictd_server.sockets.endpoint_lock import EndpointLock
 from predictd_server.sockets.frontend import Frontend
 from predictd_server.sockets.routers import new_context
+from predictd_server.sockets.segments import SegmentQuotas, Segments
 from predictd_server.status_report import StatusReport
 from predictd_server.stop_signals import StopSignals
 from predictd_server.watchdog import Watchdog
@@ -74,6 +75,15 @@ class Daemon:
         counters = Counters()
         registry = Registry()
         limits = settings.limits
+        segments = Segments(
+            SegmentQuotas(
+                max_segments=settings.max_segments,
+                max_bytes=settings.max_segment_bytes if self._endpoint.path is not None else 0,
+                max_client_segments=settings.max_client_segments,
+                max_client_bytes=settings.max_client_segment_bytes,
+            ),
+            counters,
+        )
         self._greeting = Greeting(secrets.token_hex(8), version("predictd"), limits, registry)
         classes = CallerClasses(settings.classes, counters)
         admission = Admission(max_rows=settings.max_queue_rows, max_bytes=settings.max_queue_bytes, classes=classes)
@@ -94,12 +104,14 @@ class Daemon:
             max_timeout_s=settings.max_timeout_ms / 1000,
             classes=classes,
         )
+        self._core.memory = segments
         self._frontend = Frontend(
             self._context,
             endpoint=self._endpoint.data,
             limits=limits,
             counters=counters,
             inline_s=settings.inline_ms / 1000,
+            segments=segments,
         )
         self._control = Control(self._context, endpoint=self._endpoint.control)
         self._engine = Engine(counters, wake=self._frontend.wake)

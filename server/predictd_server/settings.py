@@ -59,6 +59,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_queue_bytes", int, 1 << 30, "Bytes that admitted requests may hold", 1, _MOST_BYTES),
     Setting("max_request_bytes", int, 1 << 30, "Largest request in bytes", 1024, _MOST_BYTES),
     Setting("max_rows", int, 1 << 20, "Largest request in rows", 1, _MOST_ROWS),
+    Setting("max_segment_bytes", int, 1 << 30, "Clients' shared memory that is mapped; 0 shares none", 0, _MOST_BYTES),
+    Setting("max_segments", int, 256, "Pieces of clients' shared memory that are mapped", 1, 1 << 16),
+    Setting("max_client_segment_bytes", int, 256 << 20, "Shared memory of one client process", 1, _MOST_BYTES),
+    Setting("max_client_segments", int, 16, "Pieces of shared memory of one client process", 1, 1 << 16),
     Setting("max_timeout_ms", float, 300_000.0, "Longest that a request may wait, in ms", 1, 86_400_000),
     Setting("drain_timeout_s", float, 20.0, "On SIGTERM: how long to finish what was admitted, in s", 0, 3600),
     Setting("stuck_after_s", float, 120.0, "A run longer than this ends the process (exit code 70), in s", 1, 86_400),
@@ -119,6 +123,10 @@ class Settings:
     max_queue_bytes: int = BY_NAME["max_queue_bytes"].default
     max_request_bytes: int = BY_NAME["max_request_bytes"].default
     max_rows: int = BY_NAME["max_rows"].default
+    max_segment_bytes: int = BY_NAME["max_segment_bytes"].default
+    max_segments: int = BY_NAME["max_segments"].default
+    max_client_segment_bytes: int = BY_NAME["max_client_segment_bytes"].default
+    max_client_segments: int = BY_NAME["max_client_segments"].default
     max_timeout_ms: float = BY_NAME["max_timeout_ms"].default
     drain_timeout_s: float = BY_NAME["drain_timeout_s"].default
     stuck_after_s: float = BY_NAME["stuck_after_s"].default

@@ -28,6 +28,7 @@ class BenchConnection:
     def __init__(self, bench: Bench) -> None:
         self.address = bench.endpoint.data
         self.greeting = Welcome(version=1, server_id=bench.server_id, server="0", state="ready")
+        self.segments = None
         self.bench = bench
         self.requests: dict[int, PredictRequest] = {}
         self.cancelled: list[int] = []

@@ -154,7 +154,10 @@ MALFORMED: dict[str, tuple[list[bytes], str]] = {
     "data for an empty tensor": (predict(["x", "uint8", [0], b"a"]), "takes 0 bytes, got 1"),
     "data too short": (predict(["x", "float32", [2], b"abcd"]), "float32[2] takes 8 bytes, got 4"),
     "data too long": (predict(["x", "uint8", [], b"ab"]), "takes 1 bytes, got 2"),
-    "data text": (predict(["x", "uint8", [2], "ab"]), "data is bytes or a frame's number, got 'ab' (str)"),
+    "data text": (
+        predict(["x", "uint8", [2], "ab"]),
+        "data is bytes, a frame's number or a place in a segment, got 'ab' (str)",
+    ),
     "data a bool": (predict(["x", "uint8", [1], True], more=(b"a",)), "got True (bool)"),
     "data nil": (predict(["x", "uint8", [0], None]), "got None"),
     "bool of 2": (predict(["x", "bool", [3], b"\x00\x01\x02"]), "a bool is one byte, 0 or 1"),

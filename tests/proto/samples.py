@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
-from predictd_proto.limits import Limits
+from predictd_proto.frames import decode
+from predictd_proto.limits import DEFAULT_LIMITS, Limits
 from predictd_proto.messages import (
     CancelRequest,
     ErrorResponse,
@@ -26,8 +28,9 @@ from predictd_proto.messages import (
     Welcome,
 )
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
+from predictd_proto.segments import PlacedTensor, Segment, SegmentLimits
 from predictd_proto.status import ServerStatus
-from predictd_proto.tensors import Tensor, TensorSpec
+from predictd_proto.tensors import Buffer, Tensor, TensorSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -113,6 +116,7 @@ MESSAGES: dict[str, Message] = {
             max_rows=16777216,
         ),
         models=("digits",),
+        segments=SegmentLimits(max_segments=16, max_bytes=268435456),
     ),
     "predict_request": PredictRequest(
         id=7,
@@ -150,6 +154,17 @@ MESSAGES: dict[str, Message] = {
     "predict_request_small_frame": PredictRequest(
         id=12, model="digits", tensors=(Tensor("x", "int16", (2,), struct.pack("<2h", 1, -2)),)
     ),
+    "predict_request_segments": PredictRequest(
+        id=13,
+        model="digits",
+        timeout_ms=1500.0,
+        segments=(Segment(17, 1, 4660, 4096), Segment(18, 1, 4661, 4096)),
+        reply_segment=1,
+        tensors=(PlacedTensor("x", "float32", (1, 2), floats(1.0, -0.5), 0, 64),),
+    ),
+    "predict_response_segment": PredictResponse(
+        id=13, receipt=RECEIPT, tensors=(PlacedTensor("probabilities", "float32", (1, 2), floats(0.75, 0.25), 1, 0),)
+    ),
     "predict_response": PredictResponse(
         id=7, receipt=RECEIPT, tensors=(Tensor("probabilities", "float32", (1, 2), floats(0.75, 0.25)),)
     ),
@@ -171,6 +186,15 @@ MESSAGES: dict[str, Message] = {
     "reload_request": ReloadRequest(id=9, model="digits"),
     "order_response": OrderResponse(id=4, done=("model digits version 3: ready",)),
 }
+
+
+#: What lies in every segment that a golden message refers to.
+SHARED = floats(0.75, 0.25) + bytes(56) + floats(1.0, -0.5) + bytes(4024)
+
+
+def decoded(frames: Sequence[Buffer], limits: Limits = DEFAULT_LIMITS) -> Message:
+    """Return the message that frames hold, where memory is shared."""
+    return decode(frames, limits, request_memory=lambda _: SHARED, reply_memory=lambda _, __: SHARED)
 
 
 def read_hex(text: str) -> list[bytes]:

@@ -31,6 +31,7 @@ from predictd_proto.messages import (
     Welcome,
 )
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
+from predictd_proto.segments import Segment, SegmentLimits
 from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import Tensor, TensorSpec
 
@@ -111,6 +112,11 @@ FACTS = st.dictionaries(
     max_size=3,
 )
 
+COUNTED = st.integers(1, (1 << 63) - 1)
+SEGMENTS = st.lists(
+    st.builds(Segment, st.integers(0, 1 << 31), st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1), COUNTED),
+    max_size=3,
+).map(tuple)
 LIMITS = st.builds(
     Limits,
     max_tensors=st.integers(1, 1 << 62),
@@ -252,6 +258,7 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
         state=TEXTS,
         limits=LIMITS,
         models=st.lists(TEXTS, max_size=3).map(tuple),
+        segments=st.none() | st.builds(SegmentLimits, max_segments=COUNTED, max_bytes=COUNTED),
     ),
     PredictRequest: st.builds(
         PredictRequest,
@@ -264,6 +271,7 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
         caller_class=TEXTS,
         traceparent=TEXTS,
         task_id=TEXTS,
+        segments=SEGMENTS,
     ),
     PredictResponse: st.builds(PredictResponse, id=IDS, tensors=TENSORS, receipt=RECEIPTS),
     ErrorResponse: st.builds(

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from predictd_proto.frames import MESSAGE_TYPES, decode, encode, request_id_of
+from predictd_proto.frames import MESSAGE_TYPES, encode, request_id_of
 from predictd_proto.tensors import Buffer
-from tests.proto.samples import GOLDEN, MESSAGES, READ_ONLY, golden_frames
+from tests.proto.samples import GOLDEN, MESSAGES, READ_ONLY, decoded, golden_frames
 
 WRITTEN = sorted(set(MESSAGES) - READ_ONLY)
 
@@ -23,7 +23,7 @@ def test_each_message_type_has_a_file() -> None:
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))
 def test_golden_bytes_are_read(name: str) -> None:
-    message = decode(golden_frames(name))
+    message = decoded(golden_frames(name))
     assert message == MESSAGES[name]
     assert type(message) is type(MESSAGES[name])
 
@@ -37,7 +37,7 @@ def test_golden_bytes_are_written(name: str) -> None:
 @pytest.mark.parametrize("buffer", [bytearray, memoryview], ids=["bytearray", "memoryview"])
 @pytest.mark.parametrize("name", sorted(MESSAGES))
 def test_golden_bytes_are_read_from_any_buffer(name: str, buffer: Callable[[bytes], Buffer]) -> None:
-    assert decode([buffer(frame) for frame in golden_frames(name)]) == MESSAGES[name]
+    assert decoded([buffer(frame) for frame in golden_frames(name)]) == MESSAGES[name]
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))

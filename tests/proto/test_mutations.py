@@ -14,7 +14,7 @@ from predictd_proto.frames import ENVELOPE_BYTES, MESSAGE_TYPES, decode, encode,
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, PredictRequest, PredictResponse
 from tests.proto.malformed import pack
-from tests.proto.samples import MESSAGES, golden_frames
+from tests.proto.samples import MESSAGES, decoded, golden_frames
 
 TIGHT = Limits(max_tensors=3, max_header_bytes=4096, max_request_bytes=30000, max_rank=3, max_rows=4)
 MANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,12 +30,12 @@ def check_answer(frames: list[bytes], error: PredictdError) -> None:
 def check_decode(frames: list[bytes], limits: Limits) -> None:
     """Decode, and see that whatever comes out can be used and sent again."""
     try:
-        message = decode(frames, limits)
+        message = decoded(frames, limits)
     except (ProtocolError, RequestTooLargeError) as error:
         check_answer(frames, error)
         return
     again = encode(message)
-    assert [bytes(frame) for frame in encode(decode(again))] == [bytes(frame) for frame in again]
+    assert [bytes(frame) for frame in encode(decoded(again))] == [bytes(frame) for frame in again]
     assert len(repr(message)) > 0
     if isinstance(message, (PredictRequest, PredictResponse)):
         for tensor in message.tensors:
@@ -182,7 +182,7 @@ def test_each_cut_of_each_message(name: str) -> None:
     first, *rest = golden_frames(name)
     for length in range(len(first)):
         with pytest.raises(ProtocolError):
-            decode([first[:length], *rest])
+            decoded([first[:length], *rest])
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))

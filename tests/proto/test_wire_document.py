@@ -19,13 +19,14 @@ from predictd_proto.limits import DEFAULT_LIMITS, Limits
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_proto.plain import to_plain
 from predictd_proto.receipt import Receipt
+from predictd_proto.segments import SegmentLimits
 from predictd_proto.status import ServerStatus
 from predictd_proto.tensors import TensorSpec
 from predictd_proto.version import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION
 from tests.proto.samples import MESSAGES, golden_frames, read_hex
 
 DOCUMENT = (Path(__file__).parents[2] / "proto" / "WIRE.md").read_text(encoding="utf-8")
-MAPS = (*MESSAGE_TYPES.values(), Receipt, ModelMetadata, SignatureSpec, TensorSpec, ServerStatus, Limits)
+MAPS = (*MESSAGE_TYPES.values(), Receipt, ModelMetadata, SignatureSpec, TensorSpec, ServerStatus, Limits, SegmentLimits)
 
 
 def section(title: str) -> str:

@@ -25,8 +25,11 @@ from predictd_server.settings import Settings
 from predictd_server.sockets.control import Control
 from predictd_server.sockets.frontend import Frontend
 from predictd_server.sockets.routers import new_context
+from predictd_server.sockets.segments import SegmentQuotas, Segments
 from predictd_server.status_report import StatusReport
 from tests.server.fake_model import CoreBench, DoublingRunner, doubling_spec, rows, served
+
+QUOTAS = SegmentQuotas(max_segments=64, max_bytes=256 << 20, max_client_segments=16, max_client_bytes=64 << 20)
 
 #: A run that has this in a row goes on until `PumpBench.open_gate`.
 GATE = 999.0
@@ -120,6 +123,7 @@ def running_pump(
     endpoint: str | None = None,
     max_batch_size: int = 8,
     window_s: float = 0.0,
+    quotas: SegmentQuotas = QUOTAS,
 ) -> Iterator[PumpBench]:
     """A pump, ended with the block.
 
@@ -129,8 +133,11 @@ def running_pump(
         endpoint: Where it listens; None for a Unix socket.
         max_batch_size: Rows of a batch.
         window_s: Batch window.
+        quotas: What it maps of its callers' memory.
     """
     bench = CoreBench(max_batch_size=max_batch_size, window_s=window_s, max_rows=100_000, max_bytes=1 << 30)
+    segments = Segments(quotas, bench.counters)
+    bench.core.memory = segments
     runner = GatedRunner()
     spec = replace(doubling_spec((None, 3)), input_structure="x0", output_structure="y0")
     bench.registry.put(served(spec, runner, max_batch_size))
@@ -142,6 +149,7 @@ def running_pump(
             limits=bench.limits,
             counters=bench.counters,
             inline_s=inf if runs_inline else inline_s,
+            segments=segments,
         )
         engine = Engine(bench.counters, wake=frontend.wake)
         frontend.bind()

@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Protocol
 
+from predictd.connections.segments import may_share, segments_for
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.deadline import Deadline
 from predictd.process import importing
@@ -20,6 +21,7 @@ from predictd_proto.frames import decode, encode
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, Hello, Message, Welcome
 from predictd_proto.quantities import seconds_text
+from predictd_proto.segments import ReplyMemory
 from predictd_proto.tensors import Buffer
 from predictd_proto.version import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, choose_version
 
@@ -117,6 +119,7 @@ def _try_once(address: str, window_ms: float, deadline: Deadline) -> Connection 
             welcome = _shake_hands(connection, deadline)
             if welcome is not None:
                 connection.greeting = welcome
+                connection.segments = segments_for(address, welcome)
                 return connection
     except ConnectionLost:
         pass
@@ -162,7 +165,12 @@ def _unavailable(address: str, deadline: Deadline) -> ServerUnavailableError:
 
 def _shake_hands(connection: Connection, deadline: Deadline) -> Welcome | None:
     """Return the server's answer; None when none came in time."""
-    hello = Hello(oldest=OLDEST_PROTOCOL_VERSION, newest=PROTOCOL_VERSION, client=_own_name())
+    hello = Hello(
+        oldest=OLDEST_PROTOCOL_VERSION,
+        newest=PROTOCOL_VERSION,
+        client=_own_name(),
+        segments=may_share(connection.address),
+    )
     connection.send(encode(hello), None)
     frames = connection.receive(deadline)
     return None if frames is None else _welcome_of(frames, connection.address)
@@ -197,14 +205,19 @@ def _welcome_of(frames: list[Buffer], address: str) -> Welcome:
     return message
 
 
-def read_message(frames: list[Buffer], address: str) -> Message:
+def read_message(frames: list[Buffer], address: str, reply_memory: ReplyMemory | None = None) -> Message:
     """Return the message that a server's frames hold.
+
+    Args:
+        frames: As received.
+        address: Where they came from, for error texts.
+        reply_memory: Returns memory that was lent for outputs; None where none was.
 
     Raises:
         RemoteProtocolError: They hold none; the text names the endpoint.
         ProtocolVersionError: They are of a version that isn't spoken here.
     """
     try:
-        return decode(frames, REPLY_LIMITS)
+        return decode(frames, REPLY_LIMITS, reply_memory=reply_memory)
     except ProtocolError as error:
         raise restated(error, f"server at {address}: {error.message}") from error

@@ -30,6 +30,7 @@ from predictd_proto.tensors import Buffer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from predictd.connections.segments import Segments
     from predictd.connections.turns import Place
 
 # Plain numbers: turning an enum's member into one costs half a microsecond per use.
@@ -70,6 +71,7 @@ class Connection:
         process: The process that made it.
         pending_id: The request that was (perhaps only partly) sent and has no answer yet; None when it is idle.
         greeting: What the handshake brought; set by whoever made it.
+        segments: What it shares with its server; set likewise, None for nothing.
         place: That among the connections which the process should have; None where it takes none.
     """
 
@@ -86,6 +88,7 @@ class Connection:
         "pending_id",
         "place",
         "process",
+        "segments",
     )
 
     def __init__(self, address: str) -> None:
@@ -93,6 +96,7 @@ class Connection:
         self.process: Process = this_process()
         self.pending_id: int | None = None
         self.greeting: Any = None
+        self.segments: Segments | None = None
         self.place: Place | None = None
         # Ids of different connections never meet, neither in a log nor in an answer that took a wrong turn.
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
@@ -210,6 +214,7 @@ class Connection:
 
     def abandon(self) -> None:
         """Close a connection whose state is unknown, and tell the server to drop what it was asked."""
+        self._end_segments()
         if self.process is not this_process():
             set_aside(self._socket)
             return
@@ -222,11 +227,16 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection at once."""
+        self._end_segments()
         if self.process is this_process():
             self._socket.close()
             self.uncount()
         else:
             set_aside(self._socket)
+
+    def _end_segments(self) -> None:
+        if self.segments is not None:
+            self.segments.close()
 
     def _take(self) -> list[Buffer] | None:
         try:

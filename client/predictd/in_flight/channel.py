@@ -106,6 +106,8 @@ class Channel:
         """Give a request up and tell the server to drop it."""
         del self.waiting[pending.request_id]
         pending.channel = None
+        if self.connection.segments is not None:
+            self.connection.segments.give_up(pending.request_id)
         self.connection.cancel(pending.request_id)
 
     def end(self) -> list[Pending]:

@@ -25,6 +25,7 @@ from predictd_proto.errors import (
     InvalidRequestError,
     PredictdError,
     RemoteProtocolError,
+    SegmentRefusedError,
     ServerUnavailableError,
     TensorMismatchError,
 )
@@ -102,7 +103,7 @@ class Line:
                     self._drop(channel)
                 return
             try:
-                answer = answer_of(frames, channel.connection.address)
+                answer = answer_of(frames, channel.connection.address, channel.connection.segments)
             except PredictdError as error:
                 self._distrust(channel, error)
                 return
@@ -146,7 +147,8 @@ class Line:
             self._fetches.add(greeting.server_id, key, pending)
             return
         try:
-            frames = request_frames(plan, question, greeting.limits, channel.next_id, remaining_ms)
+            segments = channel.connection.segments
+            frames = request_frames(plan, question, greeting.limits, channel.next_id, remaining_ms, segments)
         except TensorMismatchError as error:
             if pending.is_plan_fresh:
                 self._outcomes.failed(pending, error)
@@ -222,6 +224,9 @@ class Line:
                 # Its plan was remembered, and may be of a version that is served no longer.
                 self._make_anew(pending)
                 return
+        if isinstance(error, SegmentRefusedError) and pending.remakes < MOST_REMAKES:
+            self._make_anew(pending)  # in frames
+            return
         self._outcomes.failed(pending, error)
 
     def _answer_by(self, server_id: str, pending: Pending, plan: Plan | None) -> None:

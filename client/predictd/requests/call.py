@@ -18,10 +18,12 @@ from predictd_proto.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     PredictdError,
+    SegmentRefusedError,
     ServerLostError,
     TensorMismatchError,
 )
 from predictd_proto.messages import ErrorResponse, PredictResponse
+from predictd_proto.tensors import Buffer
 
 
 class Call:
@@ -80,14 +82,14 @@ class Call:
         try:
             plan, is_fresh = self._link.plan(server_id, key, self._deadline)
             try:
-                frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+                frames = self._frames(plan, connection, request_id)
             except TensorMismatchError:
                 if is_fresh:
                     raise
                 # What is remembered may be an older version than the one served now: look again before refusing.
                 self._link.forget(question.model)
                 plan, is_fresh = self._link.plan(server_id, key, self._deadline)
-                frames = request_frames(plan, question, greeting.limits, request_id, self._remaining_ms())
+                frames = self._frames(plan, connection, request_id)
             self._plan, self._is_plan_fresh = plan, is_fresh
             connection.send(frames, request_id)
         except ConnectionLost:
@@ -95,6 +97,10 @@ class Call:
         except BaseException:
             self.give_up()
             raise
+
+    def _frames(self, plan: Plan, connection: Connection, request_id: int) -> list[Buffer]:
+        limits, remaining_ms = connection.greeting.limits, self._remaining_ms()
+        return request_frames(plan, self._question, limits, request_id, remaining_ms, connection.segments)
 
     def finish(self) -> tuple[PredictResponse, Plan]:
         """Wait for the answer; return it and the plan that reads it.
@@ -150,7 +156,7 @@ class Call:
             frames = connection.receive(self._deadline)
             if frames is None:
                 raise self._too_late(was_sent=True)
-            answer = answer_of(frames, connection.address)
+            answer = answer_of(frames, connection.address, connection.segments)
             answer_id = answer.id
             # An error without id is about a message that the server couldn't read: ours is the only one.
             if answer_id == pending_id or answer_id is None:
@@ -192,12 +198,17 @@ class Call:
         return plan
 
     def _refused(self, answer: ErrorResponse, *, may_remake: bool) -> None:
-        """Raise what the server refused with; return where that may be for a version that is served no longer."""
+        """Raise what the server refused with; return where that may be otherwise at once.
+
+        That is for a version that is served no longer, and for memory that the server could not map.
+        """
         error = answer.error()
         if isinstance(error, InvalidRequestError):
             self._link.forget(self._question.model)
             if isinstance(error, TensorMismatchError) and may_remake and not self._is_plan_fresh:
                 return
+        if isinstance(error, SegmentRefusedError) and may_remake:
+            return
         raise error
 
     def _too_late(self, *, was_sent: bool) -> DeadlineExceededError:

@@ -12,15 +12,23 @@ from typing import Any
 import numpy as np
 
 from predictd.connections.connecting import read_message
+from predictd.connections.segments import Segments
 from predictd.requests.catalogue import Plan
 from predictd.requests.fitting import fit_inputs
 from predictd.requests.structure_match import match_inputs, match_names
 from predictd.wording import named, restated
-from predictd_proto.errors import ConfigError, RemoteProtocolError, RequestTooLargeError, TensorMismatchError
+from predictd_proto.errors import (
+    ConfigError,
+    RemoteProtocolError,
+    RequestTooLargeError,
+    SegmentRefusedError,
+    TensorMismatchError,
+)
 from predictd_proto.frames import check_size, encode
 from predictd_proto.known_replies import KnownReplies
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, PredictRequest, PredictResponse
+from predictd_proto.segments import PlacedTensor, Segment
 from predictd_proto.tensors import Buffer, Tensor
 
 #: What the replies of all servers share: bytes that passed every check are as good from one as from another.
@@ -101,9 +109,16 @@ def _flag(name: str, value: object) -> bool:
 
 
 def request_frames(
-    plan: Plan, question: Question, limits: Limits, request_id: int, remaining_ms: float
+    plan: Plan,
+    question: Question,
+    limits: Limits,
+    request_id: int,
+    remaining_ms: float,
+    segments: Segments | None = None,
 ) -> list[Buffer]:
-    """Return a question as the frames of a request; large arrays are shared with the caller's, not copied.
+    """Return a question as the frames of a request; large arrays are copied into shared memory, where there is any.
+
+    Elsewhere they are shared with the caller's.
 
     Args:
         plan: How the signature is called.
@@ -111,6 +126,7 @@ def request_frames(
         limits: What the server takes in one request.
         request_id: The request's id on its connection.
         remaining_ms: What is left of the caller's time, in milliseconds.
+        segments: What the connection shares with the server; None for nothing.
 
     Raises:
         TensorMismatchError: The inputs are not what the signature takes.
@@ -123,8 +139,30 @@ def request_frames(
     tensors = _fitted(plan, question)
     _check_tensors(limits, tensors)
     question.rows = tensors[0].shape[0] if plan.is_row_wise and tensors else None
+    if segments is None:
+        return _encoded(plan, question, limits, _request(question, request_id, remaining_ms, tensors))
+    shared_bytes = sum([len(tensor.data) for tensor in tensors])
+    if shared_bytes > limits.max_request_bytes:
+        check_size([b""], limits, shared_bytes)
+    try:
+        lent = segments.lend(request_id, tensors, plan.reply_bytes(question.rows))
+        return _encoded(plan, question, limits, _request(question, request_id, remaining_ms, *lent))
+    except BaseException:
+        # Nothing was sent, so nobody reads what was lent.
+        segments.settle(request_id, is_answered=True)
+        raise
+
+
+def _request(
+    question: Question,
+    request_id: int,
+    remaining_ms: float,
+    tensors: tuple[Tensor, ...],
+    segments: tuple[Segment, ...] = (),
+    reply_segment: int | None = None,
+) -> PredictRequest:
     caller_class, traceparent, task_id = question.caller
-    request = PredictRequest(
+    return PredictRequest(
         id=request_id,
         model=question.model,
         tensors=tensors,
@@ -134,35 +172,52 @@ def request_frames(
         caller_class=caller_class,
         traceparent=traceparent,
         task_id=task_id,
+        segments=segments,
+        reply_segment=reply_segment,
     )
+
+
+def _encoded(plan: Plan, question: Question, limits: Limits, request: PredictRequest) -> list[Buffer]:
     frames = encode(request)
-    check_size(frames, limits)
-    plan.kinds.remember(question, request, limits)
+    shared_bytes = sum([len(tensor.data) for tensor in request.tensors if type(tensor) is PlacedTensor])
+    check_size(frames, limits, shared_bytes)
+    if not request.segments and not plan.reply_bytes(question.rows):
+        plan.kinds.remember(question, request, limits)
     return frames
 
 
-def answer_of(frames: list[Buffer], address: str) -> PredictResponse | ErrorResponse:
+def answer_of(frames: list[Buffer], address: str, segments: Segments | None = None) -> PredictResponse | ErrorResponse:
     """Return the answer that a server's frames hold.
 
     Args:
         frames: As received.
         address: Where they came from, for error texts.
+        segments: What the connection shares with the server; None for nothing.
 
     Raises:
         RemoteProtocolError: They hold no answer.
         ProtocolVersionError: They are of a version that isn't spoken here.
     """
+    is_lent = segments is not None and segments.is_lent
     first = frames[0] if len(frames) == 1 else None
     if type(first) is bytes:
         known = _known_replies.recognise(first)
         if known is not None:
+            if segments is not None and is_lent:
+                segments.settle(known.id, is_answered=True)
             return known
-    message = read_message(frames, address)
+    message = read_message(frames, address, segments.outputs if segments is not None and is_lent else None)
     if type(message) is PredictResponse:
         if type(first) is bytes:
             _known_replies.remember(first, message)
+        if segments is not None:
+            segments.settle(message.id, is_answered=True)
         return message
     if isinstance(message, ErrorResponse):
+        if segments is not None and message.id is not None:
+            segments.settle(message.id, is_answered=False)
+            if message.code == SegmentRefusedError.code:
+                segments.refuse()
         return message
     text = f"server at {address}: expected an answer, got a {type(message).__name__}"
     raise RemoteProtocolError(text)

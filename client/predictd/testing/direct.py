@@ -48,6 +48,7 @@ class DirectConnection(Connection):
         self.process: Process = this_process()
         self.pending_id = None
         self.greeting: Any = None
+        self.segments = None
         self.place: Place | None = None
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._take_in = take

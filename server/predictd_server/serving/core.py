@@ -8,8 +8,9 @@ plain numbers of `admission` and `counters`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from predictd_proto.errors import OverloadedError, PredictdError, ProtocolError
+from predictd_proto.errors import OverloadedError, PredictdError
 from predictd_proto.frames import decode, encode, request_id_of
 from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, PredictRequest
@@ -19,6 +20,7 @@ from predictd_server.serving import refusals
 from predictd_server.serving.admission import Admission
 from predictd_server.serving.batch import Batch, Run
 from predictd_server.serving.caller_class import CallerClasses
+from predictd_server.serving.client_memory import ClientMemory, NoMemory, count_inputs, count_outputs, reply_place
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.greeting import Greeting
 from predictd_server.serving.lanes import Lanes
@@ -58,6 +60,7 @@ class Core:
 
     Attributes:
         shared: Answers that are kept, and requests that share one.
+        memory: Maps what clients share.
         replies: What to send; the pump takes them out.
         is_draining: Whether new work is refused.
     """
@@ -85,6 +88,7 @@ class Core:
         self.counters = counters
         self.admission = admission
         self.shared = SharedAnswers(registry, self._open, admission, lanes, counters)
+        self.memory: ClientMemory = NoMemory()
         self.replies: list[Reply] = []
         self.is_draining = False
 
@@ -107,9 +111,9 @@ class Core:
                 self._refuse(peer, known.id, error, known)
             return
         try:
-            message = decode(frames, self._limits)
+            message = decode(frames, self._limits, request_memory=partial(self.memory.view, peer))
         except PredictdError as error:
-            self.counters.requests_malformed_total += 1
+            self.counters.count_unread(error.code)
             self._answer_error(peer, request_id_of(frames), error)
             return
         if type(message) is PredictRequest:
@@ -117,7 +121,7 @@ class Core:
         elif type(message) is CancelRequest:
             self._cancel(peer, message.id)
         elif type(message) is Hello:
-            self._answer_hello(peer, message)
+            self.replies.append((peer, self._greeting.reply(message, self.is_draining, self.memory.offer(peer))))
         else:
             self.counters.requests_malformed_total += 1
             self._answer_error(peer, getattr(message, "id", None), refusals.misplaced(message))
@@ -127,16 +131,16 @@ class Core:
         request: Pending | None = None
         try:
             request = self._reader.read(peer, message, frames, now)
+            request.reply_place = reply_place(self.memory, peer, message)
+            count_inputs(self.counters, message, frames)
             self._enqueue(request)
         except PredictdError as error:
             self._refuse(peer, message.id, error, request)
 
     def _refuse(self, peer: bytes, request_id: int, error: PredictdError, request: Pending | None) -> None:
+        self.counters.count_refusal(error.code)
         if error.code == "overloaded":
-            self.counters.requests_overloaded_total += 1
             self.admission.refuse(request)
-        else:
-            self.counters.requests_refused_total += 1
         self._answer_error(peer, request_id, error)
 
     def _enqueue(self, request: Pending) -> None:
@@ -260,9 +264,7 @@ class Core:
 
     def _start(self, batch: Batch, now: float) -> None:
         batch.signature.open_runs += 1
-        self.counters.batches_total += 1
-        self.counters.rows_total += batch.rows
-        self.counters.padding_rows_total += batch.size - batch.rows
+        self.counters.count_batch(batch.rows, batch.size)
         if batch.signature.is_cached:
             for follower in [late for part in batch.parts for late in self.shared.overdue(now, part.request)]:
                 self._expire(now, follower)
@@ -333,6 +335,7 @@ class Core:
 
     def _answer(self, request: Pending, frames: list[Buffer]) -> None:
         self.counters.requests_ok_total += 1
+        count_outputs(self.counters, request, frames)
         self.replies.append((request.peer, frames))
         self._close(request)
 
@@ -392,12 +395,6 @@ class Core:
         self.admission.give_back(request)
         if request.lane is not None and request.next_row < request.rows:
             self.admission.drop(request)
-
-    def _answer_hello(self, peer: bytes, hello: Hello) -> None:
-        try:
-            self.replies.append((peer, encode(self._greeting.answer(hello, is_draining=self.is_draining))))
-        except ProtocolError as error:
-            self._answer_error(peer, None, error)
 
     def _answer_error(self, peer: bytes, request_id: int | None, error: PredictdError) -> None:
         self.replies.append((peer, encode(ErrorResponse.from_error(request_id, error))))

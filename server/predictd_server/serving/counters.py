@@ -14,6 +14,8 @@ class Counters:
         "cache_hits_total",
         "cache_joined_total",
         "cache_misses_total",
+        "framed_inputs_total",
+        "framed_outputs_total",
         "padding_rows_total",
         "replies_lost_total",
         "requests_cancelled_total",
@@ -30,6 +32,11 @@ class Counters:
         "runs_inline_total",
         "runs_isolating_total",
         "runs_threaded_total",
+        "segments_mapped_total",
+        "segments_refused_total",
+        "segments_released_total",
+        "shared_inputs_total",
+        "shared_outputs_total",
         "unknown_classes_total",
         "unseen_shapes_total",
     )
@@ -39,6 +46,8 @@ class Counters:
         self.cache_hits_total = 0
         self.cache_joined_total = 0
         self.cache_misses_total = 0
+        self.framed_inputs_total = 0
+        self.framed_outputs_total = 0
         self.padding_rows_total = 0
         self.replies_lost_total = 0
         self.requests_cancelled_total = 0
@@ -56,7 +65,32 @@ class Counters:
         self.runs_isolating_total = 0
         self.runs_threaded_total = 0
         self.unknown_classes_total = 0
+        self.segments_mapped_total = 0
+        self.segments_refused_total = 0
+        self.segments_released_total = 0
+        self.shared_inputs_total = 0
+        self.shared_outputs_total = 0
         self.unseen_shapes_total = 0
+
+    def count_batch(self, rows: int, size: int) -> None:
+        """Count a batch of so many rows, padded to so many."""
+        self.batches_total += 1
+        self.rows_total += rows
+        self.padding_rows_total += size - rows
+
+    def count_refusal(self, code: str) -> None:
+        """Count a request that was not admitted, by the error's code."""
+        if code == "overloaded":
+            self.requests_overloaded_total += 1
+        else:
+            self.requests_refused_total += 1
+
+    def count_unread(self, code: str) -> None:
+        """Count a message that could not be read, by the error's code."""
+        if code == "segment_refused":
+            self.requests_refused_total += 1
+        else:
+            self.requests_malformed_total += 1
 
     def snapshot(self) -> dict[str, int]:
         """Return all totals by name."""

@@ -76,6 +76,7 @@ class Line:
             self.lane.waiting_rows -= left
             if not request.batches:
                 request.tensors = ()
+                request.reply_place = None
             (self.large if is_large else self.whole).release()
         return left
 

@@ -14,6 +14,7 @@ from predictd_proto.tensors import Buffer, Tensor, string_row_offsets
 
 if TYPE_CHECKING:
     from predictd_server.serving.caller_class import CallerClass
+    from predictd_server.serving.client_memory import ReplyPlace
     from predictd_server.serving.lane import Lane
     from predictd_server.serving.lengths import Cut
     from predictd_server.serving.line import Line
@@ -42,6 +43,7 @@ class Pending:
         caller: The class of its caller; None where all are treated alike.
         lane: Where it waits; None before it was admitted.
         line: Likewise, and among whom.
+        reply_place: Where its outputs may be written; None where they travel in frames.
         is_over: Answered, cancelled or expired: whatever still comes is dropped.
         outputs: Per part, in order, one tensor per output.
     """
@@ -69,6 +71,7 @@ class Pending:
     line: Line | None = None
     cuts: tuple[tuple[Cut, ...], ...] | None = None
     flight: Flight | None = None
+    reply_place: ReplyPlace | None = None
     _offsets: list[list[int]] | None = None
 
     @property

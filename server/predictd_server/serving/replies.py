@@ -70,9 +70,8 @@ def response_frames(request: Pending, batch: Batch, run: Run, queued_rows: int) 
     Raises:
         PredictionError: Its parts' outputs do not join to one array.
     """
-    outputs = joined_outputs(request)
     receipt = _receipt(request, batch.closed_by, run, request.queue_s, queued_rows)
-    return encode(PredictResponse(id=request.id, tensors=tuple(outputs), receipt=receipt))
+    return _frames(request, request, receipt)
 
 
 def joined_response(follower: Pending, leader: Pending, batch: Batch, run: Run, queued_rows: int) -> list[Buffer]:
@@ -86,8 +85,7 @@ def joined_response(follower: Pending, leader: Pending, batch: Batch, run: Run, 
         queued_rows: Rows that wait now.
     """
     queue_s = min(leader.queue_s, batch.closed_s - follower.arrived_s)
-    receipt = _receipt(leader, JOINED, run, queue_s, queued_rows)
-    return encode(PredictResponse(id=follower.id, tensors=tuple(joined_outputs(leader)), receipt=receipt))
+    return _frames(follower, leader, _receipt(leader, JOINED, run, queue_s, queued_rows))
 
 
 def kept_response(request: Pending, outputs: tuple[Tensor, ...], queued_rows: int) -> list[Buffer]:
@@ -100,7 +98,18 @@ def kept_response(request: Pending, outputs: tuple[Tensor, ...], queued_rows: in
     receipt = Receipt(
         model=signature.model, version=signature.version, batches=0, closed_by=CACHE, queued_rows=queued_rows
     )
-    return encode(PredictResponse(id=request.id, tensors=outputs, receipt=receipt))
+    place = request.reply_place
+    placed = None if place is None else place.put([outputs], request.rows)
+    return encode(PredictResponse(id=request.id, tensors=outputs if placed is None else tuple(placed), receipt=receipt))
+
+
+def _frames(request: Pending, ran: Pending, receipt: Receipt) -> list[Buffer]:
+    """Return a request's reply, with the outputs of the one that ran for it: large ones in its caller's own memory."""
+    place = request.reply_place
+    outputs = None if place is None else place.put(ran.outputs, ran.rows)
+    if outputs is None:
+        outputs = joined_outputs(ran)
+    return encode(PredictResponse(id=request.id, tensors=tuple(outputs), receipt=receipt))
 
 
 def _receipt(request: Pending, closed_by: str, run: Run, queue_s: float, queued_rows: int) -> Receipt:

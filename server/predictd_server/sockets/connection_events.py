@@ -28,7 +28,7 @@ _DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
 _EVENT = Struct("=Hi")
 
 #: How libzmq describes the peer of a Unix socket: uid, gid, pid. No address of tcp looks like it.
-_LOCAL_PEER = re.compile(r"(?:localhost)?:\d+:\d+:(\d+)")
+_LOCAL_PEER = re.compile(r"(?:localhost)?:(\d+):\d+:(\d+)")
 
 
 class ConnectionEvents:
@@ -102,9 +102,19 @@ def descriptor_of(frame: zmq.Frame) -> int | None:
 
 def process_of(frame: zmq.Frame) -> str:
     """Return who is at the other end, for people to read: the process over a Unix socket, the address over tcp."""
+    address = _address_of(frame)
+    local = _LOCAL_PEER.fullmatch(address)
+    return f"pid {local[2]}" if local else address
+
+
+def owner_of(frame: zmq.Frame) -> tuple[int, int] | None:
+    """Return the user and the process at the other end of a Unix socket, as the kernel has them; None over tcp."""
+    local = _LOCAL_PEER.fullmatch(_address_of(frame))
+    return (int(local[1]), int(local[2])) if local else None
+
+
+def _address_of(frame: zmq.Frame) -> str:
     try:
-        address = str(frame.get("Peer-Address"))
+        return str(frame.get("Peer-Address"))
     except zmq.ZMQError:
         return "unknown"
-    local = _LOCAL_PEER.fullmatch(address)
-    return f"pid {local[1]}" if local else address

@@ -24,9 +24,16 @@ from predictd_server.engine import Engine
 from predictd_server.serving.batch import Batch, Run
 from predictd_server.serving.core import Core
 from predictd_server.serving.counters import Counters
-from predictd_server.sockets.connection_events import ConnectionEvents, descriptor_of, last_made_up_id, process_of
+from predictd_server.sockets.connection_events import (
+    ConnectionEvents,
+    descriptor_of,
+    last_made_up_id,
+    owner_of,
+    process_of,
+)
 from predictd_server.sockets.presence import Presence, may_be_unique
 from predictd_server.sockets.routers import LINGER_MS, bind_router, router_socket
+from predictd_server.sockets.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +75,7 @@ class Frontend:
         limits: What one message may hold.
         counters: Where lost replies are counted.
         inline_s: Batches expected to take no longer run on this thread.
+        segments: The memory that clients share.
 
     Attributes:
         beat_s: When the loop last turned (monotonic).
@@ -81,7 +89,9 @@ class Frontend:
         limits: Limits,
         counters: Counters,
         inline_s: float,
+        segments: Segments,
     ) -> None:
+        self._segments = segments
         self._endpoint = endpoint
         self._counters = counters
         self._inline_s = inline_s
@@ -203,12 +213,15 @@ class Frontend:
         # In this order: see `Presence`.
         self._events.read(self._presence)
         self._presence.meet(peer, descriptor, process_of(frame))
+        if peer in self._presence.known:
+            self._segments.meet(peer, owner_of(frame))
         if self._presence.has_left:
             self._look_s = 0.0
 
     def _see_off(self, core: Core) -> None:
-        """Release what those have queued who have left."""
+        """Release what those have queued, and share, who have left."""
         self._look_s = self.beat_s + LOOK_S
+        self._segments.sweep(self.beat_s)
         self._events.read(self._presence)
         if not self._presence.has_left:
             return
@@ -217,6 +230,8 @@ class Frontend:
             if not self._receive(core, _NOBLOCK):
                 break
         left = self._presence.take_left()
+        for peer in left:
+            self._segments.forget(peer)
         released = [f"{count} of {who}" for peer, who in left.items() if (count := core.forget(peer))]
         if released:
             level = logging.INFO if self.beat_s >= self._log_s else logging.DEBUG

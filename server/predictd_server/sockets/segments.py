@@ -1,0 +1,305 @@
+"""Segments: memory of clients, mapped here, so that large tensors are read and written where they are.
+
+Owns the mappings, what each client and all together may have mapped, and when a mapping goes. Pump thread only. A
+mapping is only remembered here: whoever reads or writes one holds it, so it may be forgotten at any moment, and nothing
+that a client does takes it away.
+
+What is mapped is what a client of the same user announces, and its process is the one that the kernel names, never the
+message. Only a memfd of ordinary memory is accepted, which can neither shrink nor have its seals changed: so no access
+ends in SIGBUS. (In a memfd of huge pages one can: there may be no page left. It lies in another file system.)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import stat
+import sys
+import weakref
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from predictd_proto.errors import SegmentRefusedError
+from predictd_proto.segments import Segment, SegmentLimits
+from predictd_server.serving.counters import Counters
+
+_log = logging.getLogger(__name__)
+
+#: A mapping that was not used for so long goes: clients hold on to their segments, and seldom to all of them.
+IDLE_S = 10.0
+
+#: Between looks at which are idle.
+SWEEP_S = 1.0
+
+#: What the link in /proc says of a memfd. Looked at first: to open what another file system answers for could block.
+_MEMFD = "/memfd:"
+
+#: Not in every Python that runs here: linux/fcntl.h.
+_GET_SEALS = getattr(fcntl, "F_GET_SEALS", 1034)
+_SEALED = 0x0001 | 0x0002 | 0x0004  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
+
+#: The mapping needs no descriptor of its own.
+_UNTRACKED = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentQuotas:
+    """What may be mapped at once.
+
+    Attributes:
+        max_segments: Segments of all clients.
+        max_bytes: Their bytes together; 0 shares nothing.
+        max_client_segments: Segments of one client.
+        max_client_bytes: Their bytes together.
+    """
+
+    max_segments: int
+    max_bytes: int
+    max_client_segments: int
+    max_client_bytes: int
+
+    @property
+    def of_client(self) -> SegmentLimits:
+        """What one client may have."""
+        return SegmentLimits(
+            max_segments=min(self.max_client_segments, self.max_segments),
+            max_bytes=min(self.max_client_bytes, self.max_bytes),
+        )
+
+
+@dataclass(eq=False)
+class _Use:
+    """What is mapped: in all, or of one process. Held by whatever is mapped, and referred to weakly else."""
+
+    segments: int = 0
+    bytes: int = 0
+
+    def add(self, size: int) -> None:
+        self.segments += 1
+        self.bytes += size
+
+    def give_back(self, size: int) -> None:
+        self.segments -= 1
+        self.bytes -= size
+
+    def is_within(self, limits: SegmentLimits, more_bytes: int) -> bool:
+        return self.segments < limits.max_segments and self.bytes + more_bytes <= limits.max_bytes
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    """One connection that may share memory."""
+
+    pid: int
+    use: _Use
+    mappings: dict[Segment, mmap.mmap] = field(default_factory=dict)
+
+
+class Segments:
+    """The memory of all clients.
+
+    Args:
+        quotas: What may be mapped.
+        counters: Where it is counted.
+    """
+
+    def __init__(self, quotas: SegmentQuotas, counters: Counters) -> None:
+        self._quotas = quotas
+        self._counters = counters
+        self._all = _Use()
+        self._uses: weakref.WeakValueDictionary[int, _Use] = weakref.WeakValueDictionary()
+        self._clients: dict[bytes, _Client] = {}
+        # Filled by whichever thread lets go of a mapping; a deque's append is atomic, a number's -= is not.
+        self._released: deque[tuple[_Use, int]] = deque()
+        #: By last use, the longest ago first.
+        self._used_s: OrderedDict[tuple[bytes, Segment], float] = OrderedDict()
+        self._swept_s = 0.0
+        self._now_s = 0.0
+        self._device = _memfd_device() if quotas.max_bytes else None
+
+    def meet(self, peer: bytes, owner: tuple[int, int] | None) -> None:
+        """Take note of a client whose end will be told by `forget`.
+
+        Args:
+            peer: Its routing id.
+            owner: User and process at the other end, as the kernel has it; None where it has none.
+        """
+        if self._device is None or owner is None:
+            return
+        uid, pid = owner
+        # 0 is a process of a name space that can't be seen from here.
+        if uid == os.geteuid() and pid > 0:
+            use = self._uses.get(pid)
+            if use is None:
+                use = self._uses[pid] = _Use()
+            self._clients[peer] = _Client(pid, use)
+
+    def offer(self, peer: bytes) -> SegmentLimits | None:
+        """Return what is mapped for a client; None for nothing."""
+        return self._quotas.of_client if peer in self._clients else None
+
+    def view(self, peer: bytes, segment: Segment) -> memoryview:
+        """Return a segment's memory, which may be written to; it stays while it is held.
+
+        Raises:
+            SegmentRefusedError: It can't be had; the text says why.
+        """
+        client = self._clients.get(peer)
+        if client is None:
+            self._counters.segments_refused_total += 1
+            text = "shared memory: this client's process is another user's, not known or not in reach"
+            raise SegmentRefusedError(text)
+        mapping = client.mappings.get(segment)
+        if mapping is None:
+            try:
+                mapping = self._map(client, segment)
+            except SegmentRefusedError:
+                self._counters.segments_refused_total += 1
+                raise
+            client.mappings[segment] = mapping
+        key = (peer, segment)
+        self._used_s[key] = self._now_s
+        self._used_s.move_to_end(key)
+        return memoryview(mapping)
+
+    def forget(self, peer: bytes) -> None:
+        """Let go of the memory of a client that is gone."""
+        client = self._clients.pop(peer, None)
+        if client is not None:
+            for segment in client.mappings:
+                del self._used_s[peer, segment]
+            client.mappings.clear()
+        self._settle()
+
+    def sweep(self, now_s: float) -> None:
+        """Let go of what was not used for a while. To be called often: its time is that of all that is used next."""
+        self._now_s = now_s
+        if now_s < self._swept_s + SWEEP_S:
+            return
+        self._swept_s = now_s
+        self._settle()
+        while self._used_s:
+            key, used_s = next(iter(self._used_s.items()))
+            if now_s < used_s + IDLE_S:
+                return
+            self._drop(key)  # one that is held counts as used just now
+
+    def _drop(self, key: tuple[bytes, Segment]) -> bool:
+        """Let go of a mapping; return False where somebody holds it: it would stay, and be mapped twice when used."""
+        peer, segment = key
+        mappings = self._clients[peer].mappings
+        try:
+            mappings[segment].close()
+        except BufferError:
+            self._used_s[key] = self._now_s
+            self._used_s.move_to_end(key)
+            return False
+        del mappings[segment], self._used_s[key]
+        return True
+
+    def _map(self, client: _Client, segment: Segment) -> mmap.mmap:
+        limits = self._quotas.of_client
+        size = segment.byte_count
+        all_limits = SegmentLimits(max_segments=self._quotas.max_segments, max_bytes=self._quotas.max_bytes)
+        self._settle()
+        while not (client.use.is_within(limits, size) and self._all.is_within(all_limits, size)):
+            if not self._make_room(client, is_own=not client.use.is_within(limits, size)):
+                text = (
+                    f"shared memory: no room for {size} bytes: of max_client_segments = {limits.max_segments} and "
+                    f"max_client_segment_bytes = {limits.max_bytes} this client uses {client.use.segments} and "
+                    f"{client.use.bytes}, of max_segments = {all_limits.max_segments} and max_segment_bytes = "
+                    f"{all_limits.max_bytes} all use {self._all.segments} and {self._all.bytes}"
+                )
+                raise SegmentRefusedError(text)
+            self._settle()
+        assert self._device is not None, "a client was met where nothing is shared"
+        mapping = _mapping(client.pid, segment, self._device)
+        client.use.add(size)
+        self._all.add(size)
+        # Not when it is forgotten: whoever holds it still has it mapped.
+        weakref.finalize(mapping, self._released.append, (client.use, size)).atexit = False
+        self._counters.segments_mapped_total += 1
+        return mapping
+
+    def _settle(self) -> None:
+        """Count what is no longer mapped."""
+        while self._released:
+            use, size = self._released.popleft()
+            use.give_back(size)
+            self._all.give_back(size)
+            self._counters.segments_released_total += 1
+
+    def _make_room(self, client: _Client, *, is_own: bool) -> bool:
+        """Let go of the mapping that was not used for longest and that nobody holds; return whether there was any.
+
+        Args:
+            client: Who needs it.
+            is_own: Only its own.
+        """
+        for key in list(self._used_s):
+            if (not is_own or self._clients[key[0]].use is client.use) and self._drop(key):
+                return True
+        return False
+
+
+def _memfd_device() -> int | None:
+    """Return the file system of memfds; None where this system has none, or no /proc to open others' by."""
+    try:
+        descriptor = os.memfd_create("predictd-probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except (AttributeError, OSError):
+        return None
+    try:
+        fcntl.fcntl(descriptor, _GET_SEALS)
+        os.readlink(f"/proc/self/fd/{descriptor}")
+        return os.fstat(descriptor).st_dev
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _mapping(pid: int, segment: Segment, device: int) -> mmap.mmap:
+    """Return a segment of a process, mapped.
+
+    Raises:
+        SegmentRefusedError: It is none that may be mapped, or can't be.
+    """
+    path = f"/proc/{pid}/fd/{segment.descriptor}"
+    try:
+        if not os.readlink(path).startswith(_MEMFD):
+            raise _refused(segment, pid, "it is no memfd")
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise _refused(segment, pid, f"it can't be opened: {error.strerror}") from error
+    try:
+        why = _misfit(descriptor, segment, device)
+        if why is not None:
+            raise _refused(segment, pid, why)
+        return mmap.mmap(descriptor, segment.byte_count, **_UNTRACKED)
+    except (OSError, ValueError, OverflowError) as error:
+        raise _refused(segment, pid, f"it can't be mapped: {error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _misfit(descriptor: int, segment: Segment, device: int) -> str | None:
+    """Return what is wrong with an opened segment; None where it is as announced and can't change its size."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_dev != device:
+        return "it is no memfd of ordinary memory"
+    if (found.st_dev, found.st_ino) != (segment.device, segment.inode):
+        return "another file than the announced one is open there"
+    if found.st_uid != os.geteuid():
+        return f"it belongs to user {found.st_uid}, not to {os.geteuid()}"
+    if fcntl.fcntl(descriptor, _GET_SEALS) & _SEALED != _SEALED:
+        return "it is not sealed against shrinking, growing and further seals"
+    if found.st_size != segment.byte_count:
+        return f"it has {found.st_size} bytes, announced were {segment.byte_count}"
+    return None
+
+
+def _refused(segment: Segment, pid: int, why: str) -> SegmentRefusedError:
+    text = f"shared memory: descriptor {segment.descriptor} of process {pid}: {why}; send the tensors in frames"
+    return SegmentRefusedError(text)

@@ -36,7 +36,7 @@ class Runner(Protocol):
     """Runs one signature's graph.
 
     Attributes:
-        kind: How it runs: "session", "session-v1", "concrete-function", "jax-jit", "torch-eager".
+        kind: How it runs: "session", "session-v1", "session-xla", "concrete-function", "jax-jit", "torch-eager".
     """
 
     kind: str

@@ -15,7 +15,6 @@ from predictd_proto.facts import safe_facts
 from predictd_proto.limits import Limits
 from predictd_server.models.settings import ModelSettings
 from predictd_server.serving.caller_class import CallerClass
-from predictd_server.serving.ladder import batch_ladder
 from predictd_server.setting import Setting
 
 _MOST_ROWS = 1 << 24
@@ -75,6 +74,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("intra_op_threads", int, 0, "Threads within one operation; 0 means one per usable CPU", 0, 1024),
     Setting("inter_op_threads", int, 0, "Threads across operations; 0 lets the backend choose", 0, 1024),
+    Setting(
+        "onednn",
+        str,
+        "auto",
+        "Whether TensorFlow uses oneDNN's kernels on the CPU; auto leaves that to TensorFlow",
+        choices=("auto", "on", "off"),
+    ),
     Setting("memory_growth", bool, True, "Take GPU memory as needed instead of all at once"),
     Setting("deterministic", bool, False, "Ask the backend for deterministic operations"),
     Setting("watch_s", float, 0.0, "How often to look for new versions of the models, in s; 0 for never", 0, 86_400),
@@ -95,10 +101,14 @@ BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
 _FOREIGN: dict[str, dict[str, str]] = {
     "tensorflow": {},
     "jax": {
+        "onednn": "it is for TensorFlow's kernels",
         "inter_op_threads": "backend = 'jax' has one pool of threads, whose size is intra_op_threads",
         "deterministic": "backend = 'jax' has no such mode: XLA takes flags of its own from XLA_FLAGS",
     },
-    "torch": {"memory_growth": "backend = 'torch' always takes GPU memory as needed"},
+    "torch": {
+        "memory_growth": "backend = 'torch' always takes GPU memory as needed",
+        "onednn": "it is for TensorFlow's kernels",
+    },
 }
 
 
@@ -133,6 +143,7 @@ class Settings:
     backend: str = BY_NAME["backend"].default
     intra_op_threads: int = BY_NAME["intra_op_threads"].default
     inter_op_threads: int = BY_NAME["inter_op_threads"].default
+    onednn: str = BY_NAME["onednn"].default
     memory_growth: bool = BY_NAME["memory_growth"].default
     deterministic: bool = BY_NAME["deterministic"].default
     watch_s: float = BY_NAME["watch_s"].default
@@ -196,13 +207,17 @@ class Settings:
 
     def _check_model(self, model: ModelSettings) -> None:
         """Refuse what is set for a model and has no effect by what is set for the server."""
-        batch_size = model.max_batch_size or self.max_batch_size
+        batch_size = model.most_rows or self.max_batch_size
         queue_rows = model.max_queue_rows or self.max_queue_rows
         inert: dict[str, str] = {}
         if model.batch_timeout_ms and batch_size == 1:
             inert["batch_timeout_ms"] = "with max_batch_size = 1 no request ever waits for company"
-        if model.max_batch_size and queue_rows < batch_size:
-            inert["max_batch_size"] = f"a queue of max_queue_rows = {queue_rows} never fills a batch"
+        if model.most_rows and queue_rows < batch_size:
+            inert["batch_sizes" if model.batch_sizes else "max_batch_size"] = (
+                f"a queue of max_queue_rows = {queue_rows} never fills a batch"
+            )
+        if model.xla and self.backend != "tensorflow":
+            inert["xla"] = f"it is for TensorFlow's graphs, and backend = {self.backend!r}"
         if model.max_bytes and 0 < self.memory_limit_bytes < model.max_bytes:
             inert["max_bytes"] = f"nothing larger than memory_limit_bytes = {self.memory_limit_bytes} is loaded"
         for name, why in inert.items():
@@ -217,11 +232,6 @@ class Settings:
     def limits(self) -> Limits:
         """What one message may hold."""
         return Limits(max_request_bytes=self.max_request_bytes, max_rows=self.max_rows)
-
-    @property
-    def ladder(self) -> tuple[int, ...]:
-        """The allowed batch sizes."""
-        return batch_ladder(self.max_batch_size)
 
     def explained(self) -> dict[str, list[Any]]:
         """Return every setting as name -> [value, origin], as `status` shows it."""

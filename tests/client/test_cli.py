@@ -207,7 +207,7 @@ def test_nobody_there(run: Run, endpoint: str) -> None:
     assert run("status", "--wait", "0.05").exit_code == 4
 
 
-@pytest.mark.parametrize("command", ["serve", "inspect"])
+@pytest.mark.parametrize("command", ["serve", "inspect", "tune"])
 def test_commands_of_the_server_say_what_to_install_without_it(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:

@@ -60,14 +60,15 @@ def test_weights_are_constants_only_within_the_limit(limit_bytes: int, ops: set[
     import tensorflow as tf
 
     from predictd_server.tensorflow.flat_graph import flatten
-    from predictd_server.tensorflow.private_graph import _constants, _shared_array, build_session
+    from predictd_server.tensorflow.private_graph import build_session
+    from predictd_server.tensorflow.weights import choose_constants, shared_array
 
     path = saved(keras_zoo.cnn(), tmp_path / "m.keras")
     source = read(path)
     [traced] = source.signatures.values()
     flat = flatten(traced.function)
-    values = {name: _shared_array(variable.read_value()) for name, variable in flat.variables.items()}
-    assert len(_constants(flat, values, limit_bytes)) == (len(values) if ops == {"Const"} else 0)
+    values = {name: shared_array(variable.read_value()) for name, variable in flat.variables.items()}
+    assert len(choose_constants(flat, values, limit_bytes)) == (len(values) if ops == {"Const"} else 0)
     rows = keras_zoo.ZOO["cnn"][1](5)
     expected = traced.function(tf.constant(rows))[0].numpy()
     np.testing.assert_allclose(build_session(flat, limit_bytes).run([rows])[0], expected, rtol=1e-4, atol=1e-6)
@@ -75,14 +76,14 @@ def test_weights_are_constants_only_within_the_limit(limit_bytes: int, ops: set[
 
 def test_smaller_weights_become_constants_first(tmp_path: Path) -> None:
     from predictd_server.tensorflow.flat_graph import flatten
-    from predictd_server.tensorflow.private_graph import _constants, _shared_array
+    from predictd_server.tensorflow.weights import choose_constants, shared_array
 
     path = saved(keras_zoo.mlp(), tmp_path / "m.keras")
     source = read(path)
     [traced] = source.signatures.values()
     flat = flatten(traced.function)
-    values = {name: _shared_array(variable.read_value()) for name, variable in flat.variables.items()}
-    chosen = _constants(flat, values, 12 + 64 + 192)
+    values = {name: shared_array(variable.read_value()) for name, variable in flat.variables.items()}
+    chosen = choose_constants(flat, values, 12 + 64 + 192)
     assert sorted(values[name].shape for name in chosen) == [(3,), (16,), (16, 3)]
 
 
@@ -90,7 +91,7 @@ def test_weights_that_are_looked_up_in_place_stay_variables(tmp_path: Path) -> N
     import tensorflow as tf
 
     from predictd_server.tensorflow.flat_graph import flatten
-    from predictd_server.tensorflow.private_graph import _constants, _shared_array
+    from predictd_server.tensorflow.weights import choose_constants, shared_array
 
     def call(self: Any, x: Any) -> Any:
         return {"y": tf.gather(self.weight, tf.cast(x, tf.int32))}
@@ -99,9 +100,9 @@ def test_weights_that_are_looked_up_in_place_stay_variables(tmp_path: Path) -> N
     source = read(path)
     [traced] = source.signatures.values()
     flat = flatten(traced.function)
-    values = {name: _shared_array(variable.read_value()) for name, variable in flat.variables.items()}
+    values = {name: shared_array(variable.read_value()) for name, variable in flat.variables.items()}
     assert [use.node.op for uses in flat.uses.values() for use in uses] == ["ResourceGather"]
-    assert _constants(flat, values, 1 << 20) == set()
+    assert choose_constants(flat, values, 1 << 20) == set()
     assert default(load(path)).runner.kind == "session"
 
 

@@ -24,7 +24,7 @@ EVERY_FIELD = f"""
 path = "repository/m"
 versions = [1, 3]
 default_version = "stable"
-max_batch_size = 8
+batch_sizes = [1, 8]
 batch_timeout_ms = 2
 max_queue_rows = 100
 weight = 2
@@ -40,6 +40,7 @@ unsafe = "allow"
 digests = ["{DIGEST}"]
 max_bytes = 1_000_000
 tolerance = 1e-3
+xla = true
 
 [models.m.labels]
 stable = 1
@@ -78,7 +79,7 @@ def test_a_file_sets_every_field(tmp_path: Path) -> None:
         versions=(1, 3),
         default_version="stable",
         labels={"stable": 1, "canary": 3},
-        max_batch_size=8,
+        batch_sizes=(1, 8),
         batch_timeout_ms=2.0,
         max_queue_rows=100,
         weight=2.0,
@@ -96,9 +97,11 @@ def test_a_file_sets_every_field(tmp_path: Path) -> None:
         digests=(DIGEST,),
         max_bytes=1_000_000,
         tolerance=1e-3,
+        xla=True,
     )
-    assert set(model.explained()) == {field.name for field in fields(ModelSettings)}
-    assert EVERY_FIELD.count(" = ") == len(MODEL_FIELDS) + 1, "the file above sets each field once, and two labels"
+    # Of these two only one can be set.
+    assert {*model.explained(), "max_batch_size"} == {field.name for field in fields(ModelSettings)}
+    assert EVERY_FIELD.count(" = ") == len(MODEL_FIELDS), "the file above sets each other field once, and two labels"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,20 @@ def test_one_model_of_a_directory_has_settings_of_its_own_on_top_of_those_of_all
         "c": (8, 3.0, 1),
     }
     assert repository.refused == ()
+
+
+def test_a_largest_batch_of_one_model_takes_the_place_of_the_batch_sizes_of_all(tmp_path: Path) -> None:
+    keras_file(tmp_path / "all" / "a.keras")
+    keras_file(tmp_path / "all" / "b.keras")
+    text = '[models."*"]\npath = "all"\nbatch_sizes = [2, 8]\n[models.a]\nmax_batch_size = 4'
+    found = {model.name: model for model in load(tmp_path, text).models}
+    assert {name: (it.batch_sizes, it.most_rows) for name, it in found.items()} == {"": ((2, 8), 8), "a": ((), 4)}
+
+
+@pytest.mark.parametrize("text", ["onednn = 'off'\n[models.m]\n", "[models.m]\nxla = true\n"])
+def test_what_only_tensorflow_has_is_refused_with_another_backend(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(onednn|xla) = \w+ has no effect: it is for TensorFlow"):
+        load(tmp_path, f"backend = 'jax'\n{text}path = 'm.keras'")
 
 
 def test_settings_for_a_model_that_the_directory_has_not_are_refused(tmp_path: Path) -> None:
@@ -204,6 +221,12 @@ def test_settings_for_a_model_that_the_directory_has_not_are_refused(tmp_path: P
         ("max_bytes = 0", ["max_bytes = 0"]),
         ("inputs = {x = 1}", ["inputs"]),
         ("tolerance = -1", ["tolerance = -1"]),
+        ("batch_sizes = [4, 1]", ["batch_sizes: [4, 1]: expected them ascending, each once: [1, 4]"]),
+        ("batch_sizes = []", ["batch_sizes = []: expected a list of at least one"]),
+        ("batch_sizes = [0]", ["batch_sizes = [0]: expected a list of at least one, each a whole number from 1 to"]),
+        ("batch_sizes = [4]\nmax_batch_size = 4", ["max_batch_size: has no effect: batch_sizes = [4] says which"]),
+        ("batch_sizes = [1]\nbatch_timeout_ms = 5", ["batch_timeout_ms = 5.0 has no effect"]),
+        ("batch_sizes = [1, 64]\nmax_queue_rows = 10", ["batch_sizes = (1, 64) has no effect"]),
         ("max_batch_size = 1\nbatch_timeout_ms = 5", ["batch_timeout_ms = 5.0 has no effect"]),
         ("max_batch_size = 64\nmax_queue_rows = 10", ["max_batch_size = 64 has no effect", "max_queue_rows = 10"]),
     ],

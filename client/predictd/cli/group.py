@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "predictd.commands"
 
 #: Commands of our other packages: what they are, the extra that brings what they need, and one of which that is.
-KNOWN_EXTRAS = {name: ("the server", "server", ("tensorflow", "jax", "torch")) for name in ("inspect", "serve")}
+KNOWN_EXTRAS = {name: ("the server", "server", ("tensorflow", "jax", "torch")) for name in ("inspect", "serve", "tune")}
 
 _MISSING_EXIT_CODE = 2
 

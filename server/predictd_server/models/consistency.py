@@ -23,7 +23,13 @@ def check_consistent(settings: ModelSettings, given: Collection[str], origin: st
     Raises:
         ConfigError: They do; the text names the field.
     """
-    for name, why in (*_keys(settings), *_versions(settings), *_lengths(settings, given), *_code(settings)):
+    for name, why in (
+        *_keys(settings),
+        *_versions(settings),
+        *_batches(settings, given),
+        *_lengths(settings, given),
+        *_code(settings),
+    ):
         text = f"{origin}: {name}: {why}"
         raise ConfigError(text)
 
@@ -51,6 +57,14 @@ def _versions(settings: ModelSettings) -> Iterator[tuple[str, str]]:
     for label, version in settings.labels.items():
         if version not in served:
             yield "labels", f"{label} = {version} is never served: versions = {list(served)}; {advice}"
+
+
+def _batches(settings: ModelSettings, given: Collection[str]) -> Iterator[tuple[str, str]]:
+    sizes = settings.batch_sizes
+    if list(sizes) != sorted(set(sizes)):
+        yield "batch_sizes", f"{list(sizes)}: expected them ascending, each once: {sorted(set(sizes))}"
+    if {"batch_sizes", "max_batch_size"} <= set(given):
+        yield "max_batch_size", f"has no effect: batch_sizes = {list(sizes)} says which sizes there are; remove one"
 
 
 def _lengths(settings: ModelSettings, given: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -81,6 +81,8 @@ def _entry(name: str, item: object, every: ModelSettings | None, folder: Path, o
         values["path"] = _absolute(values["path"], folder)
         settings = ModelSettings(name=name, **values)
     elif every is not None:
+        if "max_batch_size" in values:
+            every = replace(every, batch_sizes=())
         # Settings of its own for one of the models in the directory, on top of those for all of them.
         settings = replace(every, name=name, path=_within(every.path, name), **values)
     else:

@@ -66,6 +66,15 @@ MODEL_FIELDS: tuple[Setting, ...] = (
         others=(Setting("default_version", str, None, "", pattern=_LABEL, rule=LABEL_RULE),),
     ),
     Setting("max_batch_size", int, None, "Most rows in one run (default: the server's)", 1, 65536),
+    Setting(
+        "batch_sizes",
+        int,
+        (),
+        "The only batch sizes that it runs with (default: those up to max_batch_size that pay)",
+        1,
+        65536,
+        form=Form.LIST,
+    ),
     Setting("batch_timeout_ms", float, None, "Batch window in ms (default: the server's)", 0, 60_000),
     Setting("max_queue_rows", int, None, "Rows of it that may wait (default: the server's)", 1, _MOST_ROWS),
     Setting("weight", float, 1.0, "Its share of the engine against other models' while all want it", 0.001, 1000),
@@ -123,5 +132,6 @@ MODEL_FIELDS: tuple[Setting, ...] = (
         "max_bytes", int, None, "Largest file or directory that is loaded, in bytes (default: any)", 1, _MOST_BYTES
     ),
     Setting("tolerance", float, 1e-4, "How far its answers may be from the golden ones beside it, relatively", 0, 1),
+    Setting("xla", bool, False, "Let XLA compile it, where that is faster; takes seconds at each load"),
 )
 FIELDS_BY_NAME: dict[str, Setting] = {field.name: field for field in MODEL_FIELDS}

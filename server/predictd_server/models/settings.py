@@ -32,6 +32,8 @@ class ModelSettings:
         default_version: What a request gets that names none: a version or a label; None for the newest that is ready.
         labels: Versions by label.
         max_batch_size: Most rows in one run; None for the server's.
+        batch_sizes: The allowed batch sizes, ascending: these and no others; empty for those that are found to pay
+            while it is warmed up.
         batch_timeout_ms: Batch window in milliseconds; None for the server's.
         max_queue_rows: Rows of this model that may wait; None for the server's, which holds for each model by itself.
         weight: Its share of the engine's time against the other models', while all want it.
@@ -54,6 +56,7 @@ class ModelSettings:
         digests: The only digests ("sha256:...") that may be loaded; empty for any.
         max_bytes: The largest file or directory that is loaded, in bytes; None for any.
         tolerance: How far its answers may be from the golden ones beside it, relative to the largest of a tensor.
+        xla: Whether XLA may compile its graph (TensorFlow), where that turns out faster.
     """
 
     name: str
@@ -62,6 +65,7 @@ class ModelSettings:
     default_version: int | str | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
     max_batch_size: int | None = None
+    batch_sizes: tuple[int, ...] = ()
     batch_timeout_ms: float | None = None
     max_queue_rows: int | None = None
     weight: float = 1.0
@@ -79,12 +83,18 @@ class ModelSettings:
     digests: tuple[str, ...] = ()
     max_bytes: int | None = None
     tolerance: float = 1e-4
+    xla: bool = False
 
     def explained(self) -> dict[str, Any]:
         """Return what is set, as `status` shows it: the path, and whatever differs from what it is unset."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         unset = ModelSettings(name="", path=self.path)
         return {name: value for name, value in values.items() if name == "path" or value != getattr(unset, name)}
+
+    @property
+    def most_rows(self) -> int | None:
+        """Most rows in one run; None for the server's."""
+        return self.batch_sizes[-1] if self.batch_sizes else self.max_batch_size
 
     @property
     def named_versions(self) -> frozenset[int]:

@@ -31,7 +31,7 @@ from predictd_server.serving.lengths import FreeAxes
 from predictd_server.serving.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
 from predictd_server.trials.free_axes import find_free_axes
-from predictd_server.trials.warmup import warm_up
+from predictd_server.trials.warm_sizes import warm_sizes
 
 if TYPE_CHECKING:
     from predictd_server.runner import LoadedModel
@@ -82,14 +82,11 @@ class VersionLoading:
             _set_aside_libraries()
         self._judge(file, settings)
         growth, started = Growth(self._releases), monotonic()
-        ladder = self._settings.ladder if settings.max_batch_size is None else batch_ladder(settings.max_batch_size)
+        ladder = settings.batch_sizes or batch_ladder(settings.max_batch_size or self._settings.max_batch_size)
         loaded = self._backend.load(file, settings, ladder)
         try:
             loaded_at = monotonic()
             signatures = self._signatures(file, settings, loaded, ladder)
-            for signature in signatures.values():
-                sizes = signature.sizes or (1,)
-                signature.costs_s.update(warm_up(loaded.signatures[signature.spec.name], sizes, settings.lengths))
             gate = check_golden(file, settings, signatures, loaded.default_signature)
             notes = tuple(serving_notes(signatures))
             # What the largest batches worked in: 110 MB of a ResNet50. Not worth the interruption for a small model.
@@ -131,6 +128,7 @@ class VersionLoading:
             sizes: tuple[int, ...] = ()
             if signature.are_rows_independent and is_mergeable(signature.spec):
                 sizes = within_bytes(ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
+            sizes, costs_s = warm_sizes(signature, sizes, settings)
             served[name] = ServedSignature(
                 file.name,
                 file.version,
@@ -140,6 +138,7 @@ class VersionLoading:
                 settings=settings,
                 axes=find_free_axes(signature, settings.lengths) if is_padding else FreeAxes(),
                 is_repeatable=signature.is_repeatable,
+                costs_s=costs_s,
             )
         if not served:
             text = f"{file.path}: has no signature that can be called; expected at least one"

@@ -28,6 +28,7 @@ class TensorFlowBackend:
                 inter_op_threads=settings.inter_op_threads,
                 memory_growth=settings.memory_growth,
                 deterministic=settings.deterministic,
+                onednn={"auto": None, "on": True, "off": False}[settings.onednn],
             )
         )
         return {"backend": settings.backend, **describe()}

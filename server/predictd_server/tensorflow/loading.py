@@ -19,10 +19,10 @@ from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.recorded import recorded_inputs
 from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import LoadedModel
-from predictd_server.tensorflow.private_graph import CONSTANT_LIMIT_BYTES
 from predictd_server.tensorflow.reading import read_model
 from predictd_server.tensorflow.selection import Selected, select_runner
 from predictd_server.tensorflow.source_model import SourceModel, TracedSignature
+from predictd_server.tensorflow.weights import CONSTANT_LIMIT_BYTES
 from predictd_server.trials.agreement import Tolerance, find_difference
 from predictd_server.trials.recording import Recording
 
@@ -57,7 +57,7 @@ def load_model(
         source = read_model(file, settings, code)
         specs = {name: traced.spec for name, traced in source.signatures.items()}
         recordings = recorded_inputs(file, specs, source.default_signature)
-        selected = _select(source, ladder, constant_limit_bytes, recordings)
+        selected = _select(source, ladder, constant_limit_bytes, recordings, is_xla_tried=settings.xla)
     except Exception as error:
         raise load_failure(file.path, error) from error
     loaded = LoadedModel(
@@ -82,6 +82,8 @@ def _select(
     ladder: Sequence[int],
     constant_limit_bytes: int,
     recordings: Mapping[str, tuple[Recording, ...]],
+    *,
+    is_xla_tried: bool,
 ) -> dict[str, Selected]:
     selected: dict[str, Selected] = {}
     others = [name for name in source.signatures if name != source.default_signature]
@@ -94,7 +96,13 @@ def _select(
             continue
         try:
             selected[name] = select_runner(
-                traced, source.owner, ladder, constant_limit_bytes, source.saved_model, recorded
+                traced,
+                source.owner,
+                ladder,
+                constant_limit_bytes,
+                source.saved_model,
+                recorded,
+                is_xla_tried=is_xla_tried,
             )
         except ModelLoadError as error:
             if name == source.default_signature:

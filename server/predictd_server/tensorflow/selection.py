@@ -22,6 +22,9 @@ from predictd_proto.tensors import TensorSpec
 from predictd_server.models.load_failure import reason_of
 from predictd_server.processors import usable_processors
 from predictd_server.runner import LoadedSignature, Runner, Synthesis
+from predictd_server.serving.served import is_mergeable
+from predictd_server.tensorflow.compiled_graph import KIND as COMPILED
+from predictd_server.tensorflow.compiled_graph import build_compiled_session
 from predictd_server.tensorflow.flat_graph import FlatGraph, flatten
 from predictd_server.tensorflow.private_graph import build_session
 from predictd_server.tensorflow.saved_session import KIND as SESSION_OF_TENSORFLOW_1
@@ -90,6 +93,8 @@ def select_runner(
     constant_limit_bytes: int,
     saved_model: SavedGraph | None,
     recordings: tuple[Recording, ...] = (),
+    *,
+    is_xla_tried: bool = False,
 ) -> Selected:
     """Return a signature with the fastest way to run it that is right.
 
@@ -100,6 +105,7 @@ def select_runner(
         constant_limit_bytes: How many bytes of weights may become constants.
         saved_model: The SavedModel that TensorFlow 1's loader could read too, if there is one.
         recordings: Requests recorded for it: what it is tried with where it takes no made-up inputs.
+        is_xla_tried: Whether its graph is tried compiled by XLA too, which takes seconds.
 
     Raises:
         ModelLoadError: It can't run at all, or its answers depend on earlier requests.
@@ -115,7 +121,14 @@ def select_runner(
         )
         return _unprobed(traced.spec, reference, error, failing, recordings)
     builders = _builders(traced, flat, constant_limit_bytes, saved_model)
-    selected = _select(traced.spec, flat, reference, probe, sizes, builders)
+    compilers: list[_Builder] = []
+    if is_xla_tried and flat is not None and _are_shapes_known(traced.spec):
+        compilers.append(("a session compiled by XLA", partial(build_compiled_session, flat, constant_limit_bytes)))
+    selected = _select(traced.spec, flat, reference, probe, sizes, (builders, compilers))
+    kind = selected.signature.runner.kind
+    if is_xla_tried and kind != COMPILED:
+        note = f"signature {traced.spec.name!r}: xla = true has no effect: {_why_uncompiled(traced.spec, kind)}"
+        selected = replace(selected, notes=(*selected.notes, note))
     return replace(selected, signature=replace(selected.signature, recordings=recordings))
 
 
@@ -125,7 +138,7 @@ def _select(
     reference: Runner,
     probe: Probe | Recording,
     sizes: Sequence[int],
-    builders: Sequence[_Builder],
+    builders: tuple[Sequence[_Builder], Sequence[_Builder]],
 ) -> Selected:
     tolerance = Tolerance.HALF if flat is not None and flat.uses_halves else Tolerance.SINGLE
     inputs = probe.inputs(_FEW_ROWS)
@@ -136,8 +149,24 @@ def _select(
         selected = _selected(spec, reference, probe, tolerance, note)
         return replace(selected, signature=replace(selected.signature, is_repeatable=False))
     trial = _trial(reference, probe, sizes, tolerance)
-    runner = _fastest(_session(spec, builders, trial), reference, trial)
+    plain, compilers = builders
+    session = _session(spec, plain, trial)
+    # Where rows are never merged, callers choose the shapes, and each would be compiled while its request waits.
+    is_compilable = bool(compilers) and are_rows_independent(session or reference, probe, tolerance)
+    compiled = _session(spec, compilers, trial) if is_compilable else None
+    runner = _fastest(session, compiled, reference, trial)
     return _selected(spec, runner, probe, tolerance)
+
+
+def _are_shapes_known(spec: SignatureSpec) -> bool:
+    """Whether the allowed batch sizes are all the shapes that requests will ever have."""
+    return is_mergeable(spec) and all(None not in tensor.shape[1:] for tensor in spec.inputs)
+
+
+def _why_uncompiled(spec: SignatureSpec, kind: str) -> str:
+    if not _are_shapes_known(spec):
+        return "its inputs have free axes, and each new shape would be compiled while a request waits; remove it"
+    return f"compiled it isn't clearly faster, or not right, and it runs as {kind!r}; remove it"
 
 
 def _builders(
@@ -150,7 +179,10 @@ def _builders(
         return [] if is_frozen else [("a frozen session", partial(freeze, traced, constant_limit_bytes))]
     builders: list[_Builder] = []
     if flat is not None:
-        builders.append(("a session of its own", partial(build_session, flat, constant_limit_bytes)))
+        build = partial(build_session, flat, constant_limit_bytes)
+        if usable_processors() < _POOL_PROCESSORS:
+            builders.append(("a serial session of its own", partial(build, is_serial=True)))
+        builders.append(("a session of its own", build))
     if saved_model is not None:
         builders.append(("TensorFlow 1's loader", partial(load_session, saved_model, traced.spec)))
     return builders
@@ -266,11 +298,14 @@ def _difference(runner: Runner, trial: _Trial) -> str | None:
     return None
 
 
-def _fastest(own: SessionRunner | None, reference: Runner, trial: _Trial) -> Runner:
-    """Return the fastest of a session on its caller's thread, on its pool, and the reference; release the others.
+def _fastest(own: SessionRunner | None, compiled: SessionRunner | None, reference: Runner, trial: _Trial) -> Runner:
+    """Return the fastest of a session on its caller's thread, on its pool, compiled, and the reference.
+
+    The others are released.
 
     Args:
         own: The session that was built; None for none.
+        compiled: Another one, compiled; None for none.
         reference: May be a session itself, which other signatures run in too.
         trial: What they are timed with.
     """
@@ -278,7 +313,7 @@ def _fastest(own: SessionRunner | None, reference: Runner, trial: _Trial) -> Run
     pooled = None
     if session is not None and usable_processors() >= _POOL_PROCESSORS:
         pooled = session.on_pool(SESSION_POOL)
-    candidates: list[Runner] = [each for each in (session, pooled) if each is not None]
+    candidates: list[Runner] = [each for each in (session, pooled, compiled) if each is not None]
     if reference is not session:
         candidates.append(reference)
     if len(candidates) == 1:
@@ -290,13 +325,14 @@ def _fastest(own: SessionRunner | None, reference: Runner, trial: _Trial) -> Run
             best = index
     _log.debug("ways %s take ln seconds %s", [runner.kind for runner in candidates], costs)
     chosen = candidates[best]
+    kept = [each.session for each in (chosen, reference) if isinstance(each, SessionRunner)]
     for other in candidates:
         if other is chosen or not isinstance(other, SessionRunner):
             continue
-        if other is own and chosen is reference:
-            other.close()
-        else:  # its session goes on, for the chosen one or for other signatures
+        if other.session in kept:  # it goes on, for the chosen one or for other signatures
             other.drop()
+        else:
+            other.close()
     return chosen
 
 

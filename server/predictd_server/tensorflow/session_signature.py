@@ -18,9 +18,10 @@ from predictd_proto.structures import Structure
 from predictd_server.models.code_policy import CodePolicy
 from predictd_server.tensorflow.flat_graph import FlatGraph
 from predictd_server.tensorflow.graph_code import meet_graph
-from predictd_server.tensorflow.private_graph import UnmovableError, build_session
+from predictd_server.tensorflow.private_graph import build_session
 from predictd_server.tensorflow.session_runner import SessionRunner
 from predictd_server.tensorflow.source_model import TracedSignature, known_or_observed, tensor_spec
+from predictd_server.tensorflow.weights import UnmovableError
 
 
 def session_signature(

@@ -1,0 +1,42 @@
+"""The batch sizes that a signature is served with: those that pay, each of them warm.
+
+Owns the order measure -> leave out -> look again -> put in between. The arithmetic is `ladder.py`'s. Loader thread,
+before the model is published as ready.
+"""
+
+from __future__ import annotations
+
+from predictd_server.models.settings import ModelSettings
+from predictd_server.runner import CompilingRunner, LoadedSignature
+from predictd_server.serving.ladder import paying_sizes, sizes_between
+from predictd_server.trials.warmup import warm_up
+
+
+def warm_sizes(
+    signature: LoadedSignature, sizes: tuple[int, ...], settings: ModelSettings
+) -> tuple[tuple[int, ...], dict[int, float]]:
+    """Return the sizes that pay, and the median seconds of a run by size.
+
+    Args:
+        signature: What to run.
+        sizes: The sizes to try, ascending; empty where rows of several requests can't share a run.
+        settings: Its model's. Sizes that these name are taken as they are.
+
+    Raises:
+        ModelLoadError: A run failed.
+    """
+    costs_s = warm_up(signature, sizes or (1,), settings.lengths)
+    if not sizes or not costs_s or settings.batch_sizes:
+        return sizes, costs_s
+    paying = paying_sizes(sizes, costs_s)
+    if paying != sizes:
+        # Whatever disturbed the larger ones the first time will hardly do so twice.
+        again_s = warm_up(signature, sizes[len(paying) - 1 :], settings.lengths)
+        costs_s.update({size: min(costs_s[size], seconds) for size, seconds in again_s.items()})
+        paying = paying_sizes(sizes, costs_s)
+    between: tuple[int, ...] = ()
+    if not isinstance(signature.runner, CompilingRunner):  # each size more would be one more program
+        between = sizes_between(paying, costs_s)
+        costs_s.update(warm_up(signature, between, settings.lengths))
+    kept = tuple(sorted((*paying, *between)))
+    return kept, {size: costs_s[size] for size in kept}

@@ -1,0 +1,145 @@
+"""A trial: one variant of the settings in a process of its own, which is asked to run batches.
+
+Owns that process, from its start to its end, and what is said over its pipes. Threads, oneDNN and XLA can only be
+chosen before TensorFlow starts, hence a process each. Main thread.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from predictd_proto.errors import ConfigError, ModelLoadError
+from predictd_server.tuning.variant import Variant
+
+_END_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a trial has loaded.
+
+    Attributes:
+        runner: How its default signature is run.
+        sizes: The batch sizes it would be served with, ascending; empty where rows are not merged.
+        row_bytes: Bytes of one row of its inputs; 0 where that is not known beforehand.
+        memory_bytes: What the process takes.
+        notes: What an operator should know.
+    """
+
+    runner: str
+    sizes: tuple[int, ...] = ()
+    row_bytes: int = 0
+    memory_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a trial's process is to load.
+
+    Attributes:
+        model: A name in the configuration, or a path.
+        config: The configuration file; None for what the environment says.
+        server: Settings of the server to change.
+        fields: Settings of the model to change.
+    """
+
+    model: str
+    config: str | None
+    server: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Trial(Protocol):
+    """What runs batches with one variant of the settings."""
+
+    loaded: Loaded
+
+    def durations_s(self, rows: int, seconds: float) -> list[float]:
+        """Run batches of some rows for about so many seconds, one at least; return what each took.
+
+        Raises:
+            ModelLoadError: It failed with so many rows, or its process ended.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class TrialProcess:
+    """A trial in a process of its own.
+
+    Args:
+        model: A name in the configuration, or a path.
+        config: The configuration file; None for what the environment says.
+        variant: What is different.
+
+    Raises:
+        ModelLoadError: The model can't be served like that, or the process ended.
+        ConfigError: A setting is wrong.
+    """
+
+    def __init__(self, model: str, config: str | None, variant: Variant) -> None:
+        self._variant = variant
+        command = [sys.executable, "-m", "predictd_server.tuning.trial_process"]
+        # The process ends when this pipe does, whatever becomes of this one.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        try:
+            order = Order(model, config, dict(variant.server), dict(variant.model))
+            answer = self._ask(asdict(order))
+            self.loaded = Loaded(**{**answer, "sizes": tuple(answer["sizes"]), "notes": tuple(answer["notes"])})
+        except BaseException:
+            self.close()
+            raise
+
+    def durations_s(self, rows: int, seconds: float) -> list[float]:
+        """Run batches; see `Trial.durations_s`."""
+        durations: list[float] = self._ask({"rows": rows, "seconds": seconds})["durations_s"]
+        return durations
+
+    def close(self) -> None:
+        """End the process, in the middle of a run too."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise ModelLoadError(self._ended())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            kind = ConfigError if answer["is_config"] else ModelLoadError
+            raise kind(answer["error"])
+        return answer
+
+    def _ended(self) -> str:
+        code = self._process.wait(_END_S)
+        why = f"exit code {code}"
+        if code == -signal.SIGKILL:
+            why = "it was killed, as the system does when memory runs out"
+        elif code < 0:
+            why = f"{signal.Signals(-code).name}"
+        return f"the process that tried the model ({self._variant}) ended: {why}"
+
+
+Start = Callable[[Variant], Trial]

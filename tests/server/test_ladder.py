@@ -1,0 +1,131 @@
+"""The allowed batch sizes: which ones pay, and which ones are put in between."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictd_server.models.settings import ModelSettings
+from predictd_server.runner import Arrays, LoadedSignature
+from predictd_server.serving.ladder import (
+    LONG_S,
+    MOST_LOSS,
+    allowed_size,
+    batch_ladder,
+    paying_sizes,
+    sizes_between,
+)
+from predictd_server.trials import warm_sizes as warm
+from tests.server.fake_model import doubling_spec
+
+LADDER = batch_ladder(64)
+COSTS = st.lists(st.floats(1e-6, 10.0), min_size=len(LADDER), max_size=len(LADDER)).map(
+    lambda costs: dict(zip(LADDER, costs, strict=True))
+)
+
+
+def linear(row_s: float, run_s: float = 0.0) -> dict[int, float]:
+    return {size: run_s + size * row_s for size in LADDER}
+
+
+def test_short_runs_are_never_cut_short() -> None:
+    assert paying_sizes(LADDER, linear(50e-6)) == LADDER
+
+
+def test_a_model_that_only_gets_slower_ends_where_a_run_is_long() -> None:
+    costs_s = linear(0.002) | {32: 0.08, 64: 0.2}
+    assert paying_sizes(LADDER, costs_s) == (1, 2, 4)
+
+
+def test_a_dip_does_not_hide_what_pays_behind_it() -> None:
+    costs_s = linear(0.001, 0.04) | {8: 0.06}
+    assert paying_sizes(LADDER, costs_s) == LADDER
+
+
+def test_sizes_without_a_cost_stay() -> None:
+    assert paying_sizes(LADDER, {}) == LADDER
+    assert sizes_between(LADDER, {}) == ()
+
+
+def test_long_steep_steps_are_halved() -> None:
+    assert sizes_between((1, 2, 4, 8), linear(0.002)) == (3, 6)
+    assert sizes_between((1, 2, 4, 8), linear(0.0001, 0.05)) == ()
+    assert sizes_between((1, 2, 4, 8), linear(0.0001)) == ()
+
+
+@given(COSTS)
+def test_what_is_left_out_answers_hardly_more_rows(costs_s: dict[int, float]) -> None:
+    paying = paying_sizes(LADDER, costs_s)
+    assert paying == LADDER[: len(paying)]
+    best = max(size / costs_s[size] for size in LADDER)
+    top = max(size / costs_s[size] for size in paying)
+    assert top * MOST_LOSS >= best
+    assert paying == LADDER or costs_s[paying[-1]] >= LONG_S
+
+
+@given(COSTS, st.integers(1, 64))
+def test_sizes_in_between_only_save_padding(costs_s: dict[int, float], rows: int) -> None:
+    between = sizes_between(LADDER, costs_s)
+    assert not set(between) & set(LADDER)
+    more = tuple(sorted((*LADDER, *between)))
+    assert rows <= allowed_size(more, rows) <= allowed_size(LADDER, rows)
+    assert all(sum(low < size < high for size in between) <= 1 for low, high in pairwise(LADDER))
+
+
+class Timed:
+    """Runs nothing; `warm_up` is replaced."""
+
+    kind = "session"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return inputs
+
+    def close(self) -> None:
+        pass
+
+
+class Compiling(Timed):
+    kind = "session-xla"
+    traces = 0
+
+
+def warmed(monkeypatch: Any, *, looks: list[dict[int, float]], runner: Timed, **fields: Any) -> tuple[int, ...]:
+    """Return the sizes that are left, with what each warm-up of them measures."""
+
+    def warm_up(signature: LoadedSignature, sizes: tuple[int, ...], lengths: tuple[int, ...]) -> dict[int, float]:
+        costs_s = looks.pop(0) if len(looks) > 1 else looks[0]
+        return {size: costs_s.get(size, 0.001 * size) for size in sizes}
+
+    monkeypatch.setattr(warm, "warm_up", warm_up)
+    signature = LoadedSignature(
+        doubling_spec((None, 4)), runner, synthesise=lambda rows, seed=0, length=None: [np.zeros((rows, 4))]
+    )
+    settings = ModelSettings(name="m", path=Path("/m"), **fields)
+    sizes, costs_s = warm.warm_sizes(signature, fields.get("batch_sizes", LADDER), settings)
+    assert tuple(costs_s) == sizes
+    return sizes
+
+
+def test_what_disturbed_the_first_look_is_seen_through_by_the_second(monkeypatch: Any) -> None:
+    grows = linear(0.001, 0.05)
+    assert warmed(monkeypatch, looks=[grows | {64: 1.0}, grows], runner=Timed())[-1] == 64
+
+
+def test_what_is_slow_twice_is_left_out(monkeypatch: Any) -> None:
+    slow = linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}
+    assert warmed(monkeypatch, looks=[slow], runner=Timed()) == (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+def test_a_program_for_each_size_gets_none_in_between(monkeypatch: Any) -> None:
+    slow = linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}
+    assert warmed(monkeypatch, looks=[slow], runner=Compiling()) == (1, 2, 4, 8, 16)
+
+
+def test_sizes_that_are_set_are_taken_as_they_are(monkeypatch: Any) -> None:
+    slow = {3: 1.0, 7: 9.0}
+    assert warmed(monkeypatch, looks=[slow], runner=Timed(), batch_sizes=(3, 7)) == (3, 7)

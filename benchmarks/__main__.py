@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.status import Status
 
 from benchmarks.report import page
-from benchmarks.report.machine import load_before, machine
+from benchmarks.report.machine import OtherWork, load_before, machine
 from benchmarks.report.plots import draw
 from benchmarks.report.report import Report, SectionReport, markdown
 from benchmarks.report.terminal import show
@@ -48,12 +48,13 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_p
     report = Report(machine())
     console.print(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     for name in names or SECTIONS:
-        load = tuple(load_before())
+        load, others = tuple(load_before()), OtherWork()
         with console.status(name) as status:
             run = Run(rounds, seconds, partial(_say, status, name))
             found = SECTIONS[name](run)
-        report.sections[name] = SectionReport(title(name), found, rounds, seconds, load)
-        show(f"{name}: {title(name)} (load before {load[0]:g})", found.figures, console)
+        section = SectionReport(title(name), found, rounds, seconds, load, round(others.cores(), 2))
+        report.sections[name] = section
+        show(f"{name}: {section.title} (others used {section.other_cores:.1f} cores)", found.figures, console)
         # After each section: a run that is interrupted keeps what it has.
         write(report, output)
     draw(report, output)

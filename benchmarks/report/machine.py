@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,6 +31,28 @@ def machine() -> dict[str, str]:
 def load_before() -> list[float]:
     """Return the load averages of the last 1, 5 and 15 minutes: who else wants the processor."""
     return [round(value, 1) for value in os.getloadavg()]
+
+
+class OtherWork:
+    """How much of the processor whoever isn't measured takes from now on: what makes figures noisy."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._others_s = _others_s()
+
+    def cores(self) -> float:
+        """Return the cores that others used since, once every process of ours has ended."""
+        took_s = time.monotonic() - self._began_s
+        return max(0.0, _others_s() - self._others_s) / max(took_s, 1e-9)
+
+
+def _others_s() -> float:
+    everybody = psutil.cpu_times()
+    idle = everybody.idle + getattr(everybody, "iowait", 0.0)
+    # Guests are in the user time already.
+    guests = getattr(everybody, "guest", 0.0) + getattr(everybody, "guest_nice", 0.0)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return float(sum(everybody) - idle - guests - sum(one.ru_utime + one.ru_stime for one in used))
 
 
 def _processor() -> str:

@@ -24,6 +24,7 @@ class SectionReport:
         rounds: How many rounds.
         seconds: How long each turn.
         load_before: Load averages before it began.
+        other_cores: Cores that others used meanwhile.
     """
 
     title: str
@@ -31,6 +32,7 @@ class SectionReport:
     rounds: int
     seconds: float
     load_before: tuple[float, ...]
+    other_cores: float
 
 
 @dataclass
@@ -70,6 +72,7 @@ def report_from_json(text: str) -> Report:
             rounds=section["rounds"],
             seconds=section["seconds"],
             load_before=tuple(section["load_before"]),
+            other_cores=section["other_cores"],
         )
         for name, section in plain["sections"].items()
     }
@@ -137,14 +140,15 @@ def markdown(report: Report) -> str:
         "### How it was measured",
         ", ".join(f"{name} {value}" for name, value in report.machine.items()) + ".",
         _table(
-            ("section", "what", "rounds", "seconds a turn", "load average before (1, 5, 15 min)"),
+            ("section", "what", "rounds", "seconds a turn", "load average before", "cores that others used"),
             [
                 (
                     name,
                     one.title,
                     str(one.rounds),
                     f"{one.seconds:g}",
-                    ", ".join(f"{value:g}" for value in one.load_before),
+                    ", ".join(map(str, one.load_before)),
+                    f"{one.other_cores:.1f}",
                 )
                 for name, one in report.sections.items()
             ],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.report import page
 from benchmarks.report.figures import Figure, median_and_spread
 from benchmarks.report.found import Found, LimitRow, LoadRow, ProcessRow
-from benchmarks.report.machine import machine
+from benchmarks.report.machine import OtherWork, machine
 from benchmarks.report.report import Report, SectionReport, markdown, report_from_json
 from benchmarks.sections.registry import SECTIONS, title
 
@@ -32,7 +34,7 @@ FOUND = st.builds(
     st.lists(LIMITS, max_size=2),
     st.lists(PROCESSES, max_size=2),
 )
-SECTION_REPORTS = st.builds(SectionReport, TEXTS, FOUND, st.integers(1, 9), VALUES, ROUNDS)
+SECTION_REPORTS = st.builds(SectionReport, TEXTS, FOUND, st.integers(1, 9), VALUES, ROUNDS, VALUES)
 REPORTS = st.builds(Report, st.dictionaries(TEXTS, TEXTS), st.dictionaries(TEXTS, SECTION_REPORTS, max_size=3))
 
 few = settings(max_examples=30, deadline=None)
@@ -78,7 +80,7 @@ def test_values_are_shown_with_their_spread() -> None:
 
 
 def test_what_is_measured_anew_replaces_what_was() -> None:
-    old, new = (SectionReport(name, Found(), 1, 1.0, (0.0,)) for name in ("old", "new"))
+    old, new = (SectionReport(name, Found(), 1, 1.0, (0.0,), 0.0) for name in ("old", "new"))
     both = Report({}, {"B": old, "A": old}).with_sections_of(Report({"it": "x"}, {"B": new}), ["A", "B", "C"])
     assert both == Report({"it": "x"}, {"A": old, "B": new})
     assert list(both.sections) == ["A", "B"]
@@ -99,6 +101,15 @@ def test_the_machine_is_told_without_a_name() -> None:
     told = machine()
     assert {"processor", "memory", "system", "Python", "numpy"} <= set(told)
     assert re.fullmatch(r"\w+ (\d+\.\d+)?", told["system"]), told
+
+
+def test_what_we_use_ourselves_is_not_others_work() -> None:
+    others = OtherWork()
+    used = time.process_time()
+    while time.process_time() < used + 0.05:
+        pass
+    # /proc/stat counts in ticks.
+    assert 0 <= others.cores() <= (psutil.cpu_count() or 1) + 1
 
 
 def test_the_page_shows_its_json() -> None:

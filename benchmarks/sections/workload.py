@@ -199,8 +199,18 @@ def _rate(measured: Measured, what: str, ours: str, limit: str, callers: int, go
         f"{what}: throughput / bare echo's",
         ratios(mine, bare),
         goal=goal,
-        beside=f"ours {median(mine):,.0f}/s, echo {median(bare):,.0f}/s",
+        beside=(
+            f"ours {median(mine):,.0f}/s ({_cpu(measured, ours, callers)}), "
+            f"echo {median(bare):,.0f}/s ({_cpu(measured, limit, callers)})"
+        ),
     )
+
+
+def _cpu(measured: Measured, way: str, callers: int) -> str:
+    """Tell who uses the cores: two of them do no more requests than two seconds by what both sides take."""
+    loads = measured.loads[way, callers]
+    client, server = (median(getattr(load, name) for load in loads) for name in ("client_cpu_us", "server_cpu_us"))
+    return f"CPU of client {client:.0f} + server {server:.0f} us"
 
 
 def _p50(measured: Measured, what: str, limit: str, goal: str = "") -> Figure:

@@ -16,7 +16,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-WARM_UP_CALLS = 5
+WARM_UP_CALLS = 2
 FEWEST_CALLS = 2
 
 

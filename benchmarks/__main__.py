@@ -57,9 +57,9 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_p
         show(f"{name}: {section.title} (others used {section.other_cores:.1f} cores)", found.figures, console)
         # After each section: a run that is interrupted keeps what it has.
         write(report, output)
+        if is_page:
+            page.write(page.stored().with_sections_of(report, SECTIONS))
     draw(report, output)
-    if is_page:
-        page.write(page.stored().with_sections_of(report, SECTIONS))
     missed = [figure.what for figure in report.figures() if figure.is_met is False]
     console.print(f"missed: {'; '.join(missed)}" if missed else "every goal was met")
     console.print(f"written: {output}", soft_wrap=True)

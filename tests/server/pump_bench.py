@@ -153,7 +153,8 @@ def running_pump(
         )
         engine = Engine(bench.counters, wake=frontend.wake)
         frontend.bind()
-        control = Control(context, endpoint=f"ipc://{directory}/p.sock.control")
+        address = endpoint if endpoint and endpoint.startswith("ipc://") else f"ipc://{directory}/p.sock"
+        control = Control(context, endpoint=f"{address}.control")
         control.bind()
         control.start(report_of(bench, frontend, engine), OrderDesk())
         engine.start()

@@ -98,7 +98,7 @@ class _Memory:
         # A child may have closed what it inherited, and opened something else under that number.
         if hasattr(self, "_descriptor") and self._process is this_process():
             os.close(self._descriptor)
-            _taken[self._process].pop(id(self), None)
+            _taken.get(self._process, {}).pop(id(self), None)
 
 
 class _Loan:
@@ -123,6 +123,20 @@ class _Loan:
         return [memory for memory in (self.inputs, self.outputs) if memory is not None]
 
 
+class _Returned:
+    """Memory that outputs lay in, once nobody holds any of them; filled by whichever thread let go of the last."""
+
+    __slots__ = ("is_closed", "memories")
+
+    def __init__(self) -> None:
+        self.memories: deque[_Memory] = deque()
+        self.is_closed: bool = False
+
+    def put(self, memory: _Memory) -> None:
+        if not self.is_closed:
+            self.memories.append(memory)
+
+
 class Segments:
     """The segments of one connection.
 
@@ -140,8 +154,7 @@ class Segments:
         self._free: list[_Memory] = []
         self._loans: dict[int, _Loan] = {}
         self._given_up: dict[int, int] = {}
-        # Filled by whichever thread lets go of the last output.
-        self._returned: deque[_Memory] = deque()
+        self._returned = _Returned()
         self._is_closed = False
 
     @property
@@ -194,7 +207,7 @@ class Segments:
             memory = loan.outputs
             loan.view = np.frombuffer(memory.mapping, np.uint8)
             # Whatever is made of it holds on to this array, so its end is that of all.
-            weakref.finalize(loan.view, self._returned.append, memory).atexit = False
+            weakref.finalize(loan.view, self._returned.put, memory).atexit = False
         return loan.view.data
 
     def settle(self, request_id: int, *, is_answered: bool) -> None:
@@ -232,7 +245,7 @@ class Segments:
         """Let go of all; what lies in them stays with those who hold it."""
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed = self._returned.is_closed = True
         if self._process is not this_process():
             set_aside(self)
             return
@@ -245,8 +258,9 @@ class Segments:
         return (until is None or until.is_over) and not self._is_closed
 
     def _take(self, byte_count: int) -> _Memory | None:
-        while self._returned:
-            self._free.append(self._returned.popleft())
+        returned = self._returned.memories
+        while returned:
+            self._free.append(returned.popleft())
         fitting = [memory for memory in self._free if memory.byte_count >= byte_count]
         if fitting:
             memory = min(fitting, key=lambda memory: memory.byte_count)
@@ -259,7 +273,7 @@ class Segments:
                 return None
         try:
             return _Memory(size)
-        except (OSError, ValueError, OverflowError):
+        except (OSError, ValueError, OverflowError, MemoryError):
             return None
 
     def _has_room(self, size: int) -> bool:
@@ -267,7 +281,7 @@ class Segments:
         return len(sizes) < self._limits.max_segments and sum(sizes) + size <= self._limits.max_bytes
 
     def _drop_free(self) -> None:
-        self._returned.clear()
+        self._returned.memories.clear()
         self._free.clear()
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -43,10 +43,16 @@ _log = logging.getLogger(__name__)
 # As numbers: `zmq.SNDMORE | zmq.NOBLOCK` makes an enum member each time, 1 microsecond of a request's 20.
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+_READABLE = int(zmq.POLLIN)
 _MORE_NOBLOCK = _MORE | _NOBLOCK
 
 #: Messages taken in before a batch gets its turn, so that a flood can't keep the engine idle.
 MOST_RECEIVES = 256
+
+#: Messages that come together, up to which the pump asks the socket before each further one whether there is one: that
+#: takes 1.3 microseconds, to try and find none 4.
+MOST_SPARSE = 2
 
 #: An idle pump turns this often, to show that it lives and to see that it is to drain.
 IDLE_TURN_MS = 200
@@ -100,9 +106,11 @@ class Frontend:
         self._presence = Presence(last_made_up_id(context, self._socket))
         self._events = ConnectionEvents(context, self._socket)
         self._socket.setsockopt(zmq.RCVTIMEO, IDLE_TURN_MS)
+        self._option: Callable[[int], Any] = self._socket.get
         # That of the class below: pyzmq's public `send` only adds what other kinds of socket need, 0.4 microseconds.
         self._send_frame: Callable[[Buffer, int], object] = super(zmq.Socket, self._socket).send
         self._is_blind = False
+        self._newest_burst = 0
         self._look_s = 0.0
         self._log_s = 0.0
         self._most_frames = limits.max_tensors + 1
@@ -179,7 +187,11 @@ class Frontend:
     def _receive(self, core: Core, waiting: int) -> bool:
         """Take in what has arrived; return whether anything had. `waiting` is 0 to wait for the first message."""
         receive, known = self._socket.recv, self._presence.known
+        asks_first = self._newest_burst <= MOST_SPARSE
         for count in range(MOST_RECEIVES):
+            self._newest_burst = count
+            if count and asks_first and not self._option(_EVENTS) & _READABLE:
+                return True
             try:
                 peer = receive(_NOBLOCK if count else waiting)
             except zmq.Again:

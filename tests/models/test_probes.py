@@ -161,7 +161,7 @@ def loaded(spec: TensorSpec, runner: Checked) -> LoadedSignature:
 def test_warm_up_runs_every_size_and_measures_it() -> None:
     runner = Checked()
     durations_s = warm_up(loaded(TensorSpec("x", "float32", (None, 2)), runner), (1, 4, 8))
-    assert list(durations_s) == [1, 4, 8]
+    assert list(durations_s) == [(1, ((2,),)), (4, ((2,),)), (8, ((2,),))]
     assert all(seconds > 0 for seconds in durations_s.values())
     assert {shape[0] for shape in runner.shapes} == {1, 4, 8}
 

@@ -63,7 +63,7 @@ def test_recorded_requests_stand_in_for_made_up_ones(picky: Path, tmp_path: Path
     signature = default(loaded)
     assert signature.runner.kind.startswith("session")
     assert signature.are_rows_independent
-    assert sorted(warm_up(signature, LADDER)) == list(LADDER)
+    assert sorted({size for size, _ in warm_up(signature, LADDER)}) == list(LADDER)
     expected = tf.saved_model.load(picky).signatures["serving_default"](tf.constant(IDS))["vector"].numpy()
     np.testing.assert_allclose(signature.runner.run([IDS])[0], expected, rtol=1e-5)
     loaded.close()

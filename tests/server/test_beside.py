@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -143,7 +142,7 @@ def test_a_batch_beside_waits_for_its_window() -> None:
 
 def test_a_model_that_surprised_stays_out_of_the_way() -> None:
     simulation = TwoThreads({"long": always(1.0), "short": always(0.001)})
-    simulation.bench.registry.find("short", None, None).observe(1, 3.0)
+    simulation.bench.registry.find("short", None, None).costs.observe(1, (), 3.0)
     simulation.send("long")
     begun(simulation)
     simulation.send("short")
@@ -185,8 +184,9 @@ def test_nothing_is_lost_and_every_batch_beside_is_short_and_of_another_model(da
 def test_the_pump_answers_a_short_request_while_the_engine_s_thread_is_held() -> None:
     with running_pump(inline_s=WITHIN_S) as pump:
         model = served(doubling_spec((None, 3)), DoublingRunner(), model="short")
-        signature = replace(model.signatures["serve"], costs_s=dict.fromkeys((1, 2, 4, 8), 0.0001))
-        pump.core._registry.put(replace(model, signatures={"serve": signature}))
+        for size in (1, 2, 4, 8):
+            model.signatures["serve"].costs.set(size, (), 0.0001)
+        pump.core._registry.put(model)
         held, caller = pump.hold(), pump.caller()
         for number in range(5):
             caller.ask(number, model="short")
@@ -203,4 +203,4 @@ def test_without_inline_runs_nothing_runs_beside() -> None:
     begun(simulation)
     simulation.send("short")
     assert simulation.bench.core.next_batch(simulation.bench.now, 0.0) is None
-    assert simulation.bench.registry.find("short", None, None).expected_s(3) == inf
+    assert simulation.bench.registry.find("short", None, None).costs.expected_s(3) == inf

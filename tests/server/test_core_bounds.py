@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from predictd_proto.messages import CancelRequest
 from predictd_server.serving.assembly import ALIGNMENT_BYTES, REUSED_BYTES, Workspace
 from predictd_server.serving.execution import execute
-from predictd_server.serving.served import MOST_COSTS
+from predictd_server.serving.run_costs import MOST_COSTS
 from tests.server.fake_model import POISON, CoreBench, rows
 
 
 def test_a_model_that_surprised_with_a_long_run_is_expected_to_do_so_again_for_a_while() -> None:
     signature = CoreBench().registry.find("m", None, None)
-    signature.observe(1, 0.001)
-    signature.observe(1, 3.0)
-    assert signature.expected_s(1) == 3.0
+    signature.costs.observe(1, (), 0.001)
+    signature.costs.observe(1, (), 3.0)
+    assert signature.costs.expected_s(1) == 3.0
     for _ in range(100):
-        signature.observe(1, 0.001)
-    assert signature.expected_s(1) > 0.5
+        signature.costs.observe(1, (), 0.001)
+    assert signature.costs.expected_s(1) > 0.5
     for _ in range(1000):
-        signature.observe(1, 0.001)
-    assert signature.expected_s(1) == pytest.approx(0.001, rel=0.2)
+        signature.costs.observe(1, (), 0.001)
+    assert signature.costs.expected_s(1) == pytest.approx(0.001, rel=0.2)
 
 
 def counted_rows(bench: CoreBench) -> int:
@@ -187,11 +187,11 @@ def test_what_is_remembered_of_the_durations_of_runs_that_callers_choose_the_siz
     bench = CoreBench((None, 3), max_batch_size=1)
     signature = replace(bench.registry.find("m", None, None), sizes=())
     for size in range(1, 5000):
-        signature.observe(size, 0.001 * size)
-    assert len(signature.costs_s) == MOST_COSTS
-    assert signature.expected_s(4999) == pytest.approx(4.999)
-    signature.observe(4999, 0.001)
-    assert len(signature.costs_s) == MOST_COSTS
+        signature.costs.observe(size, (), 0.001 * size)
+    assert len(signature.costs) == MOST_COSTS
+    assert signature.costs.expected_s(4999) == pytest.approx(4.999)
+    signature.costs.observe(4999, (), 0.001)
+    assert len(signature.costs) == MOST_COSTS
 
 
 def test_memory_for_inputs_is_reused_but_not_kept_for_the_largest_that_ever_came() -> None:

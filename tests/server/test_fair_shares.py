@@ -62,8 +62,9 @@ class Simulation:
             made,
             sizes=sizes,
             settings=ModelSettings(name=name, path=Path(), **set_for_model),
-            costs_s={size: self.costs_s[name](size) for size in sizes},
         )
+        for size in sizes:
+            signature.costs.set(size, (), self.costs_s[name](size))
         self.bench.registry.put(replace(model, signatures={"serve": signature}))
         return signature
 

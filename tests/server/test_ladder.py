@@ -21,6 +21,7 @@ from predictd_server.serving.ladder import (
     sizes_between,
 )
 from predictd_server.trials import warm_sizes as warm
+from predictd_server.trials.warmup import Measured
 from tests.server.fake_model import doubling_spec
 
 LADDER = batch_ladder(64)
@@ -97,9 +98,9 @@ class Compiling(Timed):
 def warmed(monkeypatch: Any, *, looks: list[dict[int, float]], runner: Timed, **fields: Any) -> tuple[int, ...]:
     """Return the sizes that are left, with what each warm-up of them measures."""
 
-    def warm_up(signature: LoadedSignature, sizes: tuple[int, ...], lengths: tuple[int, ...]) -> dict[int, float]:
+    def warm_up(signature: LoadedSignature, sizes: tuple[int, ...], lengths: tuple[int, ...]) -> dict[Measured, float]:
         costs_s = looks.pop(0) if len(looks) > 1 else looks[0]
-        return {size: costs_s.get(size, 0.001 * size) for size in sizes}
+        return {(size, ()): costs_s.get(size, 0.001 * size) for size in sizes}
 
     monkeypatch.setattr(warm, "warm_up", warm_up)
     signature = LoadedSignature(
@@ -107,7 +108,7 @@ def warmed(monkeypatch: Any, *, looks: list[dict[int, float]], runner: Timed, **
     )
     settings = ModelSettings(name="m", path=Path("/m"), **fields)
     sizes, costs_s = warm.warm_sizes(signature, fields.get("batch_sizes", LADDER), settings)
-    assert tuple(costs_s) == sizes
+    assert tuple(size for size, _ in costs_s) == sizes
     return sizes
 
 

@@ -25,6 +25,7 @@ path = "repository/m"
 versions = [1, 3]
 default_version = "stable"
 batch_sizes = [1, 8]
+max_batch_elements = 4096
 batch_timeout_ms = 2
 max_queue_rows = 100
 weight = 2
@@ -80,6 +81,7 @@ def test_a_file_sets_every_field(tmp_path: Path) -> None:
         default_version="stable",
         labels={"stable": 1, "canary": 3},
         batch_sizes=(1, 8),
+        max_batch_elements=4096,
         batch_timeout_ms=2.0,
         max_queue_rows=100,
         weight=2.0,

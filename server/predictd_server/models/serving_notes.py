@@ -25,6 +25,11 @@ def serving_notes(signatures: Mapping[str, ServedSignature]) -> Iterator[str]:
             f"lengths = {list(settings.lengths)} has no effect: no input of it has a free axis but the rows'; "
             "remove it from this model's settings"
         )
+    if settings.max_batch_elements is not None and all(signature.lengths is None for signature in signatures.values()):
+        yield (
+            f"max_batch_elements = {settings.max_batch_elements} has no effect: all rows of it are alike; set "
+            "max_batch_size instead"
+        )
     for signature in signatures.values():
         note = note_on(signature.axes, signature.spec)
         if note:

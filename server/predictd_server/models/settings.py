@@ -34,6 +34,8 @@ class ModelSettings:
         max_batch_size: Most rows in one run; None for the server's.
         batch_sizes: The allowed batch sizes, ascending: these and no others; empty for those that are found to pay
             while it is warmed up.
+        max_batch_elements: Most elements of its largest input in one run of several rows, padding included, where rows
+            may have any length; None for no bound.
         batch_timeout_ms: Batch window in milliseconds; None for the server's.
         max_queue_rows: Rows of this model that may wait; None for the server's, which holds for each model by itself.
         weight: Its share of the engine's time against the other models', while all want it.
@@ -66,6 +68,7 @@ class ModelSettings:
     labels: Mapping[str, int] = field(default_factory=dict)
     max_batch_size: int | None = None
     batch_sizes: tuple[int, ...] = ()
+    max_batch_elements: int | None = None
     batch_timeout_ms: float | None = None
     max_queue_rows: int | None = None
     weight: float = 1.0

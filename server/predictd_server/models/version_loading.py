@@ -26,7 +26,7 @@ from predictd_server.models.serving_notes import serving_notes
 from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.models.trust import check_digest, check_memory, check_size
 from predictd_server.resident import resident_bytes
-from predictd_server.serving.ladder import batch_ladder, within_bytes
+from predictd_server.serving.ladder import batch_ladder, within
 from predictd_server.serving.lengths import FreeAxes
 from predictd_server.serving.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
@@ -127,7 +127,7 @@ class VersionLoading:
         for name, signature in loaded.signatures.items():
             sizes: tuple[int, ...] = ()
             if signature.are_rows_independent and is_mergeable(signature.spec):
-                sizes = within_bytes(ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
+                sizes = within(ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
             sizes, costs_s = warm_sizes(signature, sizes, settings)
             served[name] = ServedSignature(
                 file.name,
@@ -138,8 +138,9 @@ class VersionLoading:
                 settings=settings,
                 axes=find_free_axes(signature, settings.lengths) if is_padding else FreeAxes(),
                 is_repeatable=signature.is_repeatable,
-                costs_s=costs_s,
             )
+            for (size, shapes), seconds in costs_s.items():
+                served[name].costs.set(size, shapes, seconds)
         if not served:
             text = f"{file.path}: has no signature that can be called; expected at least one"
             raise ModelLoadError(text)

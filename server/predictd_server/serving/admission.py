@@ -7,6 +7,7 @@ Pure; pump thread only, but for the plain numbers that the control thread reads.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from predictd_proto.errors import OverloadedError
 from predictd_server.serving.batch import Batch
@@ -46,6 +47,7 @@ class Admission:
         rows: Rows that wait, of all models.
         bytes: Bytes that requests without an answer hold.
         models: What waits for each model, by name.
+        work_s: Returns how long the engine will take for what waits for a model.
     """
 
     def __init__(self, *, max_rows: int, max_bytes: int, classes: CallerClasses | None = None) -> None:
@@ -57,6 +59,7 @@ class Admission:
         self.rows = 0
         self.bytes = 0
         self.models: dict[str, ModelQueue] = {}
+        self.work_s: Callable[[ModelQueue], float] = lambda model: model.rows * model.seconds_per_row
 
     def model(self, signature: ServedSignature) -> ModelQueue:
         """Return the part of the queue of a signature's model, with the settings that the signature came with."""
@@ -194,7 +197,7 @@ class Admission:
         if not model.seconds_per_row:
             return FIRST_RETRY_MS
         weights = sum(other.share.weight for other in self.models.values() if other.rows or other is model)
-        estimate = math.ceil(model.rows * model.seconds_per_row * weights / model.share.weight * 1000)
+        estimate = math.ceil(self.work_s(model) * weights / model.share.weight * 1000)
         return min(max(estimate, 1), MOST_RETRY_MS)
 
     def _too_many_rows(self, model: ModelQueue, counted_rows: int) -> OverloadedError:

@@ -53,7 +53,7 @@ class Batch:
     @property
     def expected_s(self) -> float:
         """Expected duration of the run in seconds."""
-        return self.signature.expected_s(self.size)
+        return self.signature.costs.expected_s(self.size, self.shapes)
 
 
 @dataclass(slots=True, eq=False)

@@ -116,7 +116,7 @@ def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float]) ->
             times_s = assembled - started, executed - assembled
             return Run(batch.parts, batch.rows, batch.size, None, failure, *times_s)
     outputs = [_unaliased(output, inputs, workspace) for output in outputs]
-    batch.signature.observe(batch.size, executed - assembled)
+    batch.signature.costs.observe(batch.size, batch.shapes, executed - assembled)
     return Run(batch.parts, batch.rows, batch.size, outputs, None, assembled - started, executed - assembled)
 
 

@@ -54,9 +54,12 @@ def sizes_between(sizes: Sequence[int], costs_s: Mapping[int, float]) -> tuple[i
     return tuple(between)
 
 
-def within_bytes(sizes: tuple[int, ...], row_bytes: int, max_batch_bytes: int) -> tuple[int, ...]:
-    """Return the sizes whose rows fit the bytes; the smallest always stays, or nothing could run."""
-    return tuple(size for size in sizes if size * row_bytes <= max_batch_bytes) or sizes[:1]
+def within(sizes: tuple[int, ...], of_row: int, most: int) -> tuple[int, ...]:
+    """Return the sizes whose rows together have no more bytes, or elements, than `most`.
+
+    The smallest always stays, or nothing could run.
+    """
+    return tuple(size for size in sizes if size * of_row <= most) or sizes[:1]
 
 
 def allowed_size(sizes: tuple[int, ...], rows: int) -> int:

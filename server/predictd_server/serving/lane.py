@@ -7,17 +7,19 @@ batch leaves of it, the others fill.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from predictd_server.serving.batch import DRAIN, FULL, GATHERED, IDLE, SHARED, WINDOW, Batch
 from predictd_server.serving.caller_class import CallerClass
 from predictd_server.serving.fair_shares import Share
 from predictd_server.serving.forming import Forming
-from predictd_server.serving.ladder import allowed_size, within_bytes
+from predictd_server.serving.ladder import allowed_size, within
 from predictd_server.serving.lengths import Shape, shape_bytes
 from predictd_server.serving.line import Line
 from predictd_server.serving.model_queue import ModelQueue
 from predictd_server.serving.pending import Pending
+from predictd_server.serving.run_costs import elements
 from predictd_server.serving.served import ServedSignature
 
 #: A smaller batch lets others have the engine sooner. It may cost this much more time for a row, and no more: a model
@@ -42,6 +44,8 @@ class Lane:
         lines: Those who wait in it, by class of callers; by None where all are treated alike.
         waiting_rows: Their rows.
         waiting_lines: How many of the lines have requests in them.
+        taken_s: When a batch of it last began (monotonic).
+        seconds_per_row: Mean time of a row; 0 before the first.
         max_rows: The most that one batch takes; 0 where rows of several requests can't share a run.
         is_outdated: The models have changed since it was made: once it is empty it goes, and lets go of its model.
     """
@@ -63,7 +67,12 @@ class Lane:
         self._max_batch_bytes = max_batch_bytes
         self._sizes = self.signature.sizes
         if not self.signature.has_string_inputs:
-            self._sizes = within_bytes(self._sizes, shape_bytes(signature.spec.inputs, shapes), max_batch_bytes)
+            self._sizes = within(self._sizes, shape_bytes(signature.spec.inputs, shapes), max_batch_bytes)
+        most_elements = signature.settings.max_batch_elements
+        if most_elements is not None and signature.lengths is not None:
+            self._sizes = within(self._sizes, elements(shapes), most_elements)
+        self.taken_s = -math.inf
+        self.seconds_per_row = 0.0
         self.max_rows = self._sizes[-1] if self._sizes else 0
         self.is_outdated = False
         self.lines: dict[CallerClass | None, Line] = {}
@@ -75,11 +84,11 @@ class Lane:
 
         At least one allowed size; all of them where a smaller one takes hardly less time, or nothing is known.
         """
-        costs_s, most = self.signature.costs_s, self.max_rows
-        full_s = costs_s.get(most, 0.0)
-        for size in reversed(self._sizes[:-1]):
-            cost_s = costs_s.get(size)
-            if cost_s is None or cost_s * self.max_rows > MOST_COST * full_s * size:
+        costs, shapes, most = self.signature.costs, self.shapes, self.max_rows
+        full_s = costs.mean_s(most, shapes)
+        for size in reversed(self._sizes[:-1]) if full_s < math.inf else ():
+            cost_s = costs.mean_s(size, shapes)
+            if cost_s * self.max_rows > MOST_COST * full_s * size:
                 break
             most = size
             if cost_s <= run_s:
@@ -91,13 +100,13 @@ class Lane:
 
         Also where more rows wait than that, and one batch of them all would take much less time for each.
         """
-        signature = self.signature
+        costs, shapes = self.signature.costs, self.shapes
         for size in reversed(self._sizes):
-            cost_s = signature.expected_s(size)
+            cost_s = costs.expected_s(size, shapes)
             if cost_s <= run_s:
                 if size == self.max_rows or self.waiting_rows <= size:
                     return size
-                full_s = signature.costs_s.get(self.max_rows, 0.0)
+                full_s = costs.mean_s(self.max_rows, shapes)
                 return size if cost_s * self.max_rows <= MOST_COST * full_s * size else 0
         return 0
 

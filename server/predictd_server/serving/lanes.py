@@ -17,7 +17,7 @@ from predictd_server.serving.fair_shares import FairShares
 from predictd_server.serving.lane import Lane, LaneKey
 from predictd_server.serving.levels import Levels
 from predictd_server.serving.line import Line
-from predictd_server.serving.model_queue import ModelQueue
+from predictd_server.serving.model_queue import ModelQueue, paced
 from predictd_server.serving.pending import Pending
 
 #: Empty lanes kept for the next request of their kind: making one takes as long as serving a request from it.
@@ -60,6 +60,7 @@ class Lanes:
         self._waiting: dict[Line, None] = {}
         self._models = FairShares()
         self._levels = Levels(priority_wait_s)
+        admission.work_s = self.work_s
         self._running: Line | None = None
         self._began_s = 0.0
         self._running_from_s = 0.0
@@ -177,7 +178,8 @@ class Lanes:
                 self._models.choose(model.share)
             most_rows = lane.max_rows if beside_s is None else lane.rows_beside(beside_s)
             # Fewer than allowed where others are to have the engine soon.
-            if lane.signature.costs_s.get(most_rows, 0.0) > self._fair_run_s and self._is_wanted_by_others(line, now):
+            full_s = lane.signature.costs.mean_s(most_rows, lane.shapes)
+            if full_s > self._fair_run_s and self._is_wanted_by_others(line, now):
                 most_rows = lane.rows_within(self._fair_run_s)
             batch = lane.take_batch(now, expire, leader=line, most_rows=most_rows, is_draining=is_draining)
             if not line.whole.requests and not line.large.requests:
@@ -186,7 +188,7 @@ class Lanes:
                 # Behind those that have taken as much.
                 self._waiting[line] = self._waiting.pop(line)
             if batch is not None:
-                model.taken_s = now
+                model.taken_s = lane.taken_s = now
                 return batch
         return None
 
@@ -240,10 +242,14 @@ class Lanes:
         return self._began_s + (model.share.virtual_s - self._running_from_s) * share.weight
 
     def _is_wanted_by_others(self, line: Line, now: float) -> bool:
-        """Whether another model wants the engine or soon will, or callers with a higher priority soon will."""
+        """Whether another model or shape of rows wants the engine or soon will, or a higher priority soon will."""
         model, others = line.lane.model, self._admission.models.values()
         if any(other is not model and (other.rows or now - other.taken_s < ACTIVE_S) for other in others):
             return True
+        since_s = now - ACTIVE_S
+        for lane in self._lanes.values() if len(self._lanes) > 1 else ():
+            if lane is not line.lane and lane.model is model and (lane.waiting_lines or lane.taken_s > since_s):
+                return True
         return len(self._levels) > 1 and self._levels.is_active_above(line.level, now - ACTIVE_S)
 
     def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
@@ -257,6 +263,8 @@ class Lanes:
         for run in runs:
             if run.error is None:
                 model.observe(run.rows, run.assemble_s + run.execute_s)
+                if lane.signature.lengths is not None:
+                    lane.seconds_per_row = paced(lane.seconds_per_row, run.rows, run.assemble_s + run.execute_s)
         if first.caller is not None:
             _charge_classes(model, batch)
         model.ran_s += seconds
@@ -277,6 +285,11 @@ class Lanes:
             ),
             default=None,
         )
+
+    def work_s(self, model: ModelQueue) -> float:
+        """Return how long the engine will take for what waits for a model: rows of each shape by their own pace."""
+        lanes = {line.lane for line in self._waiting if line.lane.model is model}
+        return sum(lane.waiting_rows * (lane.seconds_per_row or model.seconds_per_row) for lane in lanes)
 
     def outdate(self) -> None:
         """Drop every lane once it is empty: the models have changed, and a lane keeps its own in memory."""

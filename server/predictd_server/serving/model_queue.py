@@ -52,6 +52,10 @@ class ModelQueue:
 
     def observe(self, rows: int, seconds: float) -> None:
         """Take a finished run into account for later estimates."""
-        per_row = seconds / max(rows, 1)
-        weight = PACE_WEIGHT if self.seconds_per_row else 1.0
-        self.seconds_per_row += weight * (per_row - self.seconds_per_row)
+        self.seconds_per_row = paced(self.seconds_per_row, rows, seconds)
+
+
+def paced(before_s: float, rows: int, seconds: float) -> float:
+    """Return the mean seconds of a row after another run."""
+    per_row_s = seconds / max(rows, 1)
+    return before_s + PACE_WEIGHT * (per_row_s - before_s) if before_s else per_row_s

@@ -1,7 +1,7 @@
 """A served signature: a loaded graph with the rules that requests for it must follow and what its runs cost.
 
-Owns the check of a request's tensors against a signature, and the expected duration of a run. Checks run on the pump;
-costs are written by whichever thread ran the batch, one at a time.
+Owns the check of a request's tensors against a signature. What its runs cost is `run_costs.py`'s. Checks run on the
+pump.
 """
 
 from __future__ import annotations
@@ -19,21 +19,10 @@ from predictd_proto.reply_template import ReplyTemplate
 from predictd_proto.tensors import DTYPE_BYTES, Tensor, TensorSpec
 from predictd_server.models.settings import ModelSettings
 from predictd_server.serving.lengths import FreeAxes, LengthPolicy, length_policy
+from predictd_server.serving.run_costs import RunCosts
 
 if TYPE_CHECKING:
     from predictd_server.runner import Runner
-
-#: Weight of the newest run in a size's expected duration.
-COST_WEIGHT = 0.1
-
-#: A run that takes this many seconds and this many times what was expected is a surprise: the model's time depends on
-#: its input. It is remembered for hundreds of runs, since a long run on the pump's thread keeps everybody waiting.
-SURPRISE_S = 0.05
-SURPRISE_TIMES = 10
-SURPRISE_KEPT = 0.99
-
-#: Durations are remembered of so many sizes: where rows are not merged, each number of rows that callers choose is one.
-MOST_COSTS = 1024
 
 #: Stands for "nothing was set": each signature makes its own of it, with its model's name.
 _NOTHING_SET = ModelSettings(name="", path=Path())
@@ -58,7 +47,7 @@ class ServedSignature:
             thread. Once the core's `seen_generation` is past the change that took it out of the registry, it never
             rises again.
         open_runs: Runs of it that go on: one outlives its requests where those are cancelled. Likewise.
-        costs_s: Mean seconds of a run, by batch size.
+        costs: What its runs take.
         is_cached: Its answers are kept, and requests that ask the same share one.
         lengths: What becomes of rows that differ in shape; None where they can't.
         has_string_inputs: Rows of its inputs differ in bytes.
@@ -66,7 +55,6 @@ class ServedSignature:
         has_free_outputs: Rows of its outputs may differ in shape.
         most_rows: The most that one run takes of a request.
         reply_templates: What replies of one kind share; the pump's.
-        surprise_s: What runs of any size may unexpectedly take; fades with every run that doesn't.
     """
 
     model: str
@@ -79,8 +67,7 @@ class ServedSignature:
     is_repeatable: bool = True
     open_requests: int = 0
     open_runs: int = 0
-    costs_s: dict[int, float] = field(default_factory=dict)
-    surprise_s: float = 0.0
+    costs: RunCosts = field(init=False)
     input_names: tuple[str, ...] = field(init=False)
     is_cached: bool = field(init=False)
     lengths: LengthPolicy | None = field(init=False)
@@ -101,6 +88,7 @@ class ServedSignature:
         self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
         self.is_cached = self.settings.cache_bytes > 0 and self.is_repeatable
         self.lengths = length_policy(str(self), self.spec, self.settings, self.axes)
+        self.costs = RunCosts(has_shapes=self.lengths is not None)
 
     @property
     def is_needed(self) -> bool:
@@ -112,21 +100,6 @@ class ServedSignature:
     def is_mergeable(self) -> bool:
         """Whether rows of several requests may share a run."""
         return bool(self.sizes)
-
-    def expected_s(self, size: int) -> float:
-        """Return the expected duration of a run in seconds; infinite for a size that never ran."""
-        return max(self.costs_s.get(size, math.inf), self.surprise_s)
-
-    def observe(self, size: int, seconds: float) -> None:
-        """Take the duration of a run into account."""
-        before = self.costs_s.get(size)
-        self.surprise_s *= SURPRISE_KEPT
-        if before is not None and seconds > max(SURPRISE_S, SURPRISE_TIMES * before):
-            self.surprise_s = max(self.surprise_s, seconds)
-            return
-        if before is None and len(self.costs_s) >= MOST_COSTS:
-            self.costs_s.pop(next(iter(self.costs_s)))
-        self.costs_s[size] = seconds if before is None else before + COST_WEIGHT * (seconds - before)
 
     def check(self, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], int]:
         """Return the tensors in the signature's order, and their rows.

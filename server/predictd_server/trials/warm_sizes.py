@@ -6,16 +6,18 @@ before the model is published as ready.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from predictd_server.models.settings import ModelSettings
 from predictd_server.runner import CompilingRunner, LoadedSignature
 from predictd_server.serving.ladder import paying_sizes, sizes_between
-from predictd_server.trials.warmup import warm_up
+from predictd_server.trials.warmup import Measured, warm_up
 
 
 def warm_sizes(
     signature: LoadedSignature, sizes: tuple[int, ...], settings: ModelSettings
-) -> tuple[tuple[int, ...], dict[int, float]]:
-    """Return the sizes that pay, and the median seconds of a run by size.
+) -> tuple[tuple[int, ...], dict[Measured, float]]:
+    """Return the sizes that pay, and the median seconds of a run by size and the shapes of the rows.
 
     Args:
         signature: What to run.
@@ -25,18 +27,26 @@ def warm_sizes(
     Raises:
         ModelLoadError: A run failed.
     """
-    costs_s = warm_up(signature, sizes or (1,), settings.lengths)
-    if not sizes or not costs_s or settings.batch_sizes:
-        return sizes, costs_s
-    paying = paying_sizes(sizes, costs_s)
+    measured_s = warm_up(signature, sizes or (1,), settings.lengths)
+    if not sizes or not measured_s or settings.batch_sizes:
+        return sizes, measured_s
+    paying = paying_sizes(sizes, _slowest_s(measured_s))
     if paying != sizes:
         # Whatever disturbed the larger ones the first time will hardly do so twice.
         again_s = warm_up(signature, sizes[len(paying) - 1 :], settings.lengths)
-        costs_s.update({size: min(costs_s[size], seconds) for size, seconds in again_s.items()})
-        paying = paying_sizes(sizes, costs_s)
+        measured_s.update({key: min(measured_s[key], seconds) for key, seconds in again_s.items()})
+        paying = paying_sizes(sizes, _slowest_s(measured_s))
     between: tuple[int, ...] = ()
     if not isinstance(signature.runner, CompilingRunner):  # each size more would be one more program
-        between = sizes_between(paying, costs_s)
-        costs_s.update(warm_up(signature, between, settings.lengths))
+        between = sizes_between(paying, _slowest_s(measured_s))
+        measured_s.update(warm_up(signature, between, settings.lengths))
     kept = tuple(sorted((*paying, *between)))
-    return kept, {size: costs_s[size] for size in kept}
+    return kept, {key: measured_s[key] for key in sorted(measured_s) if key[0] in kept}
+
+
+def _slowest_s(measured_s: Mapping[Measured, float]) -> dict[int, float]:
+    """Return the seconds of each size's slowest shape."""
+    slowest_s: dict[int, float] = {}
+    for (size, _), seconds in measured_s.items():
+        slowest_s[size] = max(seconds, slowest_s.get(size, 0.0))
+    return slowest_s

@@ -31,7 +31,11 @@ class _Run:
     what: str
 
 
-def warm_up(signature: LoadedSignature, sizes: Sequence[int], lengths: Sequence[int] = ()) -> dict[int, float]:
+#: A batch size, and the shape of a row of each input.
+Measured = tuple[int, tuple[tuple[int, ...], ...]]
+
+
+def warm_up(signature: LoadedSignature, sizes: Sequence[int], lengths: Sequence[int] = ()) -> dict[Measured, float]:
     """Run a signature at every batch size, on made-up inputs of every length and on recorded ones.
 
     Args:
@@ -40,19 +44,21 @@ def warm_up(signature: LoadedSignature, sizes: Sequence[int], lengths: Sequence[
         lengths: The lengths that free axes are padded to; empty for the one that it was tried with.
 
     Returns:
-        The median seconds of a run, by batch size, of the slowest inputs; empty when there were none.
+        The median seconds of a run, by batch size and the shapes of the inputs' rows; of several inputs alike, of the
+        slowest. Empty when there were none.
 
     Raises:
         ModelLoadError: A run failed.
     """
-    durations_s: dict[int, float] = {}
+    durations_s: dict[Measured, float] = {}
     for size in sizes:
         for run in _runs(signature, size, lengths):
             try:
                 seconds = median_run_s(signature.runner, run.inputs, BUDGET_S)
             except Exception as error:
                 raise _failure(signature, run, size, durations_s, error) from error
-            durations_s[size] = max(seconds, durations_s.get(size, 0.0))
+            key = size, tuple(array.shape[1:] for array in run.inputs)
+            durations_s[key] = max(seconds, durations_s.get(key, 0.0))
     return durations_s
 
 
@@ -67,9 +73,9 @@ def _runs(signature: LoadedSignature, size: int, lengths: Sequence[int]) -> Iter
 
 
 def _failure(
-    signature: LoadedSignature, run: _Run, size: int, durations_s: Mapping[int, float], error: Exception
+    signature: LoadedSignature, run: _Run, size: int, durations_s: Mapping[Measured, float], error: Exception
 ) -> ModelLoadError:
-    ran = [smaller for smaller in durations_s if smaller < size]
+    ran = [smaller for smaller, _ in durations_s if smaller < size]
     failing = FailingSize(size, ran[-1] if ran else None, run.what, error)
     text = f"signature {signature.spec.name!r}: {failing.text}: {reason_of(error)}; {failing.advice}"
     return ModelLoadError(text)

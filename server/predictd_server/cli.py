@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import click
 
 from predictd_proto.errors import ConfigError, PredictdError
+from predictd_server.allocator import limit_arenas
 from predictd_server.setting import Setting
 from predictd_server.settings import SETTINGS, Settings
 from predictd_server.settings_sources import CONFIG_VARIABLE, load_settings
@@ -66,6 +67,7 @@ def serve(models: tuple[str, ...], config: str | None, **flags: str | None) -> N
     """
     stop = StopSignals()
     stop.catch()
+    limit_arenas()
     try:
         given = {name: _parsed(name, text) for name, text in flags.items() if text is not None}
         settings = load_settings(flags=given, models=models, environ=os.environ, config=config)

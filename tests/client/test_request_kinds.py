@@ -127,7 +127,8 @@ def test_the_memory_of_kinds_is_bounded() -> None:
 def reply(number: int, names: tuple[str, ...] = ("y",), *, version: int = 3, fill: float = 1.0) -> bytes:
     tensors = tuple(Tensor.from_array(name, np.full((2, 2), fill, np.float32)) for name in names)
     facts = run_facts((0.5, 1.5, 0.25), (2, 0, 1, 7), "full")
-    return ReplyTemplate("m", version, tensors).frame(number, 2.0, facts, [tensor.data for tensor in tensors])
+    kinds = ReplyTemplate("m", version, tensors)
+    return kinds.frame(number, 2.0, kinds.of_run(facts), [tensor.data for tensor in tensors])
 
 
 def read(frame: bytes) -> PredictResponse:

@@ -35,6 +35,8 @@ CROWD = 64
 #: All batch sizes of a limit together take as long as so many turns.
 LIMIT_TURNS = 1.0
 WARM_UP = 0.25
+#: Larger batches of a limit are left out: 128 images of 12 MB would be 1.6 GB, and a turn half a minute.
+MOST_BATCH_BYTES = 128 << 20
 
 Turn = tuple[Key, Callable[[float], None]]
 
@@ -77,7 +79,8 @@ class WorkloadTurns:
         yield from self._limits(MEMCPY, (1,))
         for callers in self._callers:
             if callers == self.crowd:
-                many = tuple(rows for rows in self._run.batches if rows > 1)
+                most = MOST_BATCH_BYTES // self._workload.row_bytes
+                many = tuple(rows for rows in self._run.batches if 1 < rows <= most)
                 yield from self._limits(CONCRETE, many)
                 yield from self._limits(SESSION, many)
             yield from self._asked(callers)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.connections.turns import Place
@@ -25,6 +25,9 @@ from predictd_proto.dtypes import Buffer
 from predictd_proto.endpoints import Endpoint
 from predictd_proto.frames import encode
 from predictd_proto.messages import CancelRequest
+
+if TYPE_CHECKING:
+    from predictd.connections.segments import Segments
 
 Take = Callable[[Sequence[Buffer]], Sequence[Reply]]
 
@@ -48,7 +51,7 @@ class DirectConnection(Connection):
         self.process: Process = this_process()
         self.pending_id = None
         self.greeting: Any = None
-        self.segments = None
+        self.segments: Segments | None = None
         self.place: Place | None = None
         self._last_id = int.from_bytes(os.urandom(5), "big") << 20
         self._take_in = take

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from predictd_server.settings_sources import load_settings
 from predictd_server.tuning.cli import tune
+from predictd_server.tuning.found import Found
 from predictd_server.tuning.report import outcome_table
 from predictd_server.tuning.request import TUNABLE
-from predictd_server.tuning.search import Found
 from predictd_server.tuning.variant import Variant
 from tests.conftest import CHECKOUT
 from tests.docs.pages import blocks_of

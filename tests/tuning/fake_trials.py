@@ -24,7 +24,8 @@ class FakeTrial:
         self._settings = settings
         self.is_open = True
         notes = ("xla = true has no effect: slower",) if settings.get("xla") == "slower" else ()
-        self.loaded = Loaded("session", owner.sizes, row_bytes=100, memory_bytes=1, notes=notes)
+        sizes = owner.sizes_by_setting.get(next(iter(settings), ""), owner.sizes)
+        self.loaded = Loaded("session", sizes, row_bytes=100, memory_bytes=1, notes=notes)
 
     def durations_s(self, rows: int, seconds: float) -> list[float]:
         assert self.is_open
@@ -45,6 +46,8 @@ class FakeTrials:
     sizes: tuple[int, ...] = LADDER
     fails_beyond: int = 1 << 30
     broken: str = ""
+    #: Of trials whose first setting has that name.
+    sizes_by_setting: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     started: list[FakeTrial] = field(default_factory=list)
     most_open: int = 0
 

@@ -71,25 +71,74 @@ def test_a_model_of_a_directory_gets_a_table() -> None:
 
 
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=8)
-VALUES = st.one_of(st.just("'a.keras'  # a path"), st.just("{path = 'b', versions = 2} # x"))
+#: Each is one way to write models m and n down; one of them can't be edited.
+TABLES = {
+    "path": '[models] # all\n"{m}" = "a.keras" # a path\n"{n}" = "b.keras"\n',
+    "inline": '[models]\n"{m}" = {{path = "a", versions = 2}} # x\n"{n}" = {{path = "b"}}\n',
+    "table": '[models."{m}"]\npath = "a" # x\n[models."{n}"]\npath = "b"\nversions = 2\n',
+    "dotted": 'models."{m}".path = "a"\nmodels."{n}".path = "b" # x\n',
+    "dotted and a setting": 'models."{m}".path = "a"\nmax_queue_rows = 100\n',
+    "fields": '[models]\n"{m}".path = "a"\n"{m}".max_batch_size = 4\n"{n}".path = "b"\n',
+    "one line": 'models = {{"{m}" = "a.keras", "{n}" = {{path = "b"}}}} # x\n',
+    "every": "[models.'*']\npath = 'models'\nmax_batch_size = 4\n",
+    "every in [models]": "[models]\n'*' = {{path = 'models'}}\n\"{n}\" = {{xla = false}}\n",
+    "every in one line": "models = {{'*' = {{path = 'models'}}}}\n",
+    "every dotted, and a setting": "models.'*'.path = 'models'\nmax_queue_rows = 100\n",
+    "apart": '[models."{n}"]\npath = "b"\n[classes]\nslow = 1\n[models."{m}"]\npath = "a"\n# end\n',
+}
+REFUSED = "every dotted, and a setting"
 
 
+@pytest.mark.parametrize("form", TABLES)
 @given(
-    st.dictionaries(NAMES, VALUES, min_size=1, max_size=4),
+    st.lists(NAMES, min_size=2, max_size=2, unique=True),
     st.sampled_from(["", "# top\n", "watch_s = 1\n", "watch_s = 1 # s\nmax_batch_size = 3\n"]),
-    st.data(),
+    st.sampled_from([FOUND, Variant(model=FOUND.model), Variant(server=FOUND.server)]),
 )
-def test_everything_else_is_as_before(models: dict[str, str], top: str, data: Any) -> None:
-    text = top + "[models]\n" + "".join(f'"{name}" = {value}\n' for name, value in models.items())
-    name = data.draw(st.sampled_from(sorted(models)))
-    before, after = tomllib.loads(text), tomllib.loads(edited(text, name, FOUND, SAID))
-    assert after.pop("intra_op_threads") == 1
-    changed = after["models"].pop(name)
-    was = before["models"].pop(name)
+def test_everything_else_is_as_before(form: str, names: list[str], top: str, found: Variant) -> None:
+    """Whatever form [models] has: the result is as intended, or refused."""
+    name = names[0]
+    text = top + TABLES[form].format(m=name, n=names[1])
+    before = tomllib.loads(text)
+    if form == REFUSED and found.model:
+        with pytest.raises(ConfigError, match="can't be edited"):
+            edited(text, name, found, SAID)
+        return
+    written = edited(text, name, found, SAID)
+    after = tomllib.loads(written)
+    assert {key: after.pop(key) for key in found.server} == dict(found.server)
+    if found.model:
+        changed = after["models"].pop(name)
+        was = before["models"].pop(name, {})
+        was = {"path": was} if isinstance(was, str) else was
+        was.pop("max_batch_size", None)
+        assert changed == {**was, "xla": True, "batch_sizes": [1, 4]}
     assert after == before
-    assert list(changed.items())[-2:] == [("xla", True), ("batch_sizes", [1, 4])]
-    assert changed["path"] == (was if isinstance(was, str) else was["path"])
-    assert all(line in edited(text, name, FOUND, SAID).splitlines() for line in top.splitlines())
+    for comment in ("# top", "# s", "# all", "# end"):
+        assert (comment in written) == (comment in text)
+
+
+def test_what_can_t_be_edited_without_another_change_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "predictd.toml"
+    path.write_text("models.'*'.path = 'dir'\nmax_queue_rows = 100\n")
+    with pytest.raises(ConfigError, match=r"\[models.m\], after all settings of the server, or use --dry-run"):
+        ConfigurationFile(path, "m", FOUND)
+    # What the server shares is written before all tables.
+    ConfigurationFile(path, "m", Variant(server=FOUND.server)).write("m", Variant(server=FOUND.server), SAID)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'models.m.path = "m.keras"\nmodels.n.path = "n.keras"\n',
+        'models.m.path = "m.keras"\nmodels.n.path = "n.keras"\nmodels.m.max_batch_size = 4\n',
+        '[models]\nm.path = "m.keras"\nn.path = "n.keras"\nm.max_batch_size = 4\n',
+    ],
+)
+def test_a_model_whose_keys_are_dotted(text: str) -> None:
+    after = tomllib.loads(edited(text, "m", FOUND, SAID))
+    assert after["models"]["m"] == {"path": "m.keras", "xla": True, "batch_sizes": [1, 4]}
+    assert after["models"]["n"] == {"path": "n.keras"}
 
 
 def test_the_snippet_is_what_would_be_written() -> None:
@@ -114,7 +163,7 @@ def file(tmp_path: Path) -> Path:
 def test_the_file_keeps_its_rights_its_line_ends_and_its_links(file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.toml"
     link.symlink_to(file)
-    ConfigurationFile(link).write("mnist", FOUND, SAID)
+    ConfigurationFile(link, "mnist", FOUND).write("mnist", FOUND, SAID)
     assert link.is_symlink()
     assert file.stat().st_mode & 0o777 == 0o640
     assert b"watch_s = 2   # seconds\r\n" in file.read_bytes()
@@ -125,7 +174,7 @@ def test_the_file_keeps_its_rights_its_line_ends_and_its_links(file: Path, tmp_p
 
 
 def test_a_file_that_changed_meanwhile_is_left_alone(file: Path) -> None:
-    configuration = ConfigurationFile(file)
+    configuration = ConfigurationFile(file, "mnist", FOUND)
     file.write_text("[models]\n")
     with pytest.raises(ConfigError, match=r"(?s)has changed while.*\[models.mnist\]\nxla = true"):
         configuration.write("mnist", FOUND, SAID)
@@ -135,7 +184,7 @@ def test_a_file_that_changed_meanwhile_is_left_alone(file: Path) -> None:
 def test_a_result_that_would_be_refused_is_not_written(file: Path) -> None:
     before = file.read_bytes()
     with pytest.raises(ConfigError, match=r"file \S+/predictd.toml: models.mnist: batch_sizes: .* not written"):
-        ConfigurationFile(file).write("mnist", Variant(model={"batch_sizes": (4, 1)}), {})
+        ConfigurationFile(file, "mnist", FOUND).write("mnist", Variant(model={"batch_sizes": (4, 1)}), {})
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == ["predictd.toml"]
 
@@ -146,17 +195,39 @@ def test_a_file_that_can_t_be_written_is_told_before_anything_is_measured(
     # As root everything can be written to.
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(ConfigError, match=r"can't be written to; make them writable, or use --dry-run"):
-        ConfigurationFile(file)
+        ConfigurationFile(file, "mnist", FOUND)
 
 
-def test_a_full_disk_leaves_the_file_as_it_was(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
+@pytest.mark.parametrize("what", ["os.fsync", "tempfile.mkstemp"])
+def test_a_full_disk_leaves_the_file_as_it_was(file: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    configuration, before = ConfigurationFile(file), file.read_bytes()
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ConfigError, match="can't be written: No space left on device"):
+    configuration, before = ConfigurationFile(file, "mnist", FOUND), file.read_bytes()
+    monkeypatch.setattr(what, full)
+    with pytest.raises(
+        ConfigError, match=r"(?s)can't be written: No space left on device.*\[models.mnist\]\nxla = true"
+    ):
         configuration.write("mnist", FOUND, SAID)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == ["predictd.toml"]
+
+
+def test_the_file_keeps_its_owner(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, owners = file.stat(), []
+    monkeypatch.setattr("os.chown", lambda path, user, group: owners.append((user, group)))
+    ConfigurationFile(file, "mnist", FOUND).write("mnist", FOUND, SAID)
+    assert owners == [(old.st_uid, old.st_gid)]
+
+
+def test_a_file_whose_owner_would_be_lost_is_left_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str, user: int, group: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    before = file.read_bytes()
+    monkeypatch.setattr("os.chown", refused)
+    with pytest.raises(ConfigError, match=r"(?s)Operation not permitted.*\[models.mnist\]\nxla = true"):
+        ConfigurationFile(file, "mnist", FOUND).write("mnist", FOUND, SAID)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == ["predictd.toml"]
 
@@ -164,9 +235,9 @@ def test_a_full_disk_leaves_the_file_as_it_was(file: Path, monkeypatch: pytest.M
 def test_without_tomlkit_it_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("predictd_server.tuning.configuration.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'predictd\[server\]', or use --dry-run"):
-        ConfigurationFile(file)
+        ConfigurationFile(file, "mnist", FOUND)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read"):
-        ConfigurationFile(tmp_path / "none.toml")
+        ConfigurationFile(tmp_path / "none.toml", "mnist", FOUND)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictd_server.tuning.comparison import Gain
+from predictd_server.tuning.found import Found, Outcome
 from predictd_server.tuning.plot import svg_plot, terminal_plot
 from predictd_server.tuning.report import comments, outcome_table, table_of_sizes
-from predictd_server.tuning.search import Found, Outcome
 from predictd_server.tuning.variant import Variant
 
 DURATIONS = {1: 0.001, 2: 0.0012, 64: 0.02}

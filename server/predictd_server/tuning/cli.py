@@ -18,16 +18,15 @@ from predictd_proto.errors import ModelLoadError, PredictdError
 from predictd_server.cli import CONFIG_EXIT_CODE
 from predictd_server.inspect_cli import BROKEN_EXIT_CODE
 from predictd_server.settings_sources import CONFIG_VARIABLE
+from predictd_server.tuning.found import Budget, Goal
 from predictd_server.tuning.request import TUNABLE, Request, run_tuning
-from predictd_server.tuning.search import Budget, Goal
 
 #: It was told to stop. (What a shell says of a program that SIGINT ended.)
 INTERRUPTED_EXIT_CODE = 130
 _LATENCY_MS = 100.0
 
 _EPILOG = """\b
-Exit codes: 0 done, 65 the model can't be served, 78 wrong settings or a file that can't be written, 130 interrupted;
-only with 0 anything is written.
+Exit codes: 0 done, 65 the model can't be served, 78 wrong settings or a file that can't be written, 130 interrupted.
 """
 
 

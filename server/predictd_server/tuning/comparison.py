@@ -13,6 +13,9 @@ from statistics import median
 #: Gains below this are not worth a line in a configuration, however certain.
 LEAST_GAIN = 1.03
 
+#: What is better in one figure may cost the other one no more than this. Its spread doesn't matter: noise hides losses.
+LEAST_KEPT = 0.97
+
 #: The spread leaves out one round of so many at each end: a cron job, a neighbour.
 ROUNDS_PER_OUTLIER = 6
 
@@ -38,8 +41,8 @@ class Gain:
 
     @property
     def is_loss(self) -> bool:
-        """Whether it is worse by more than the noise, and enough to matter."""
-        return self.high < 1.0 and self.ratio * LEAST_GAIN <= 1.0
+        """Whether it is worse, and enough to matter; what may be noise counts too."""
+        return self.ratio < LEAST_KEPT
 
     def __str__(self) -> str:
         return f"{self.ratio:.2f}x ({self.low:.2f} to {self.high:.2f})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -14,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from predictd_proto.errors import ConfigError
-from predictd_server.models.entries import EVERY
 from predictd_server.settings_sources import load_settings
 from predictd_server.tuning.variant import Variant, shown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 #: What a setting takes the place of.
 _INSTEAD = {"batch_sizes": "max_batch_size"}
@@ -50,12 +55,14 @@ class ConfigurationFile:
 
     Args:
         path: The file. What it is a link to is replaced, not the link.
+        name: The model's name.
+        possible: Settings that may be written. Minutes of measuring are not to end in a file that can't take them.
 
     Raises:
-        ConfigError: It can't be read, or can't be replaced.
+        ConfigError: It can't be read, can't be replaced, or can't be edited without another change.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str, possible: Variant) -> None:
         self._path = path
         self._target = Path(os.path.realpath(path))
         if find_spec("tomlkit") is None:
@@ -65,12 +72,16 @@ class ConfigurationFile:
             )
             raise ConfigError(text)
         self._before = self._read()
-        # Minutes of measuring are not to end in this.
         if not os.access(self._target, os.W_OK) or not os.access(self._target.parent, os.W_OK):
             text = (
                 f"configuration file {path}: it or its folder can't be written to; make them writable, or use --dry-run"
             )
             raise ConfigError(text)
+        try:
+            edited(self._before, name, possible, {})
+        except ConfigError as error:
+            text = f"configuration file {path}: {error.message}, or use --dry-run"
+            raise ConfigError(text) from error
 
     def write(self, name: str, found: Variant, comments: Mapping[str, str]) -> None:
         """Set what was found, each with its comment.
@@ -81,15 +92,26 @@ class ConfigurationFile:
             comments: By setting, what to say of it.
 
         Raises:
-            ConfigError: The file has changed meanwhile, the result would not be valid, or it can't be written.
+            ConfigError: The file has changed meanwhile, the result would not be valid, or it can't be written; the
+                text has the lines that were to be written.
         """
-        if self._read() != self._before:
-            text = (
-                f"configuration file {self._path}: it has changed while the model was measured, and is left as it is; "
-                f"add this to it:\n\n{snippet(name, found, comments)}"
+        try:
+            if self._read() != self._before:
+                text = f"configuration file {self._path}: it has changed while the model was measured"
+                raise ConfigError(text)
+            self._replace(edited(self._before, name, found, comments))
+        except (ConfigError, OSError) as error:
+            said = (
+                error.message
+                if isinstance(error, ConfigError)
+                else f"configuration file {self._path}: can't be written: {error.strerror}"
             )
-            raise ConfigError(text)
-        text = edited(self._before, name, found, comments)
+            text = (
+                f"{said}; it is left as it is, and what was found is not written:\n\n{snippet(name, found, comments)}"
+            )
+            raise ConfigError(text) from error
+
+    def _replace(self, text: str) -> None:
         file, place = tempfile.mkstemp(prefix=".", suffix=".toml", dir=self._target.parent, text=True)
         try:
             with os.fdopen(file, "w", encoding="utf-8", newline="") as beside:
@@ -98,14 +120,13 @@ class ConfigurationFile:
                 os.fsync(beside.fileno())
             # Beside it, so that relative paths lead to where they led.
             load_settings(flags={}, models=(), environ={}, config=place)
-            os.chmod(place, stat.S_IMODE(self._target.stat().st_mode))
+            old = self._target.stat()
+            # Else a file that root tunes could no longer be read by the daemon's user.
+            os.chown(place, old.st_uid, old.st_gid)
+            os.chmod(place, stat.S_IMODE(old.st_mode))
             os.replace(place, self._target)
         except ConfigError as error:
-            message = f"{error.message.replace(place, str(self._path))}; what was found is not written"
-            raise ConfigError(message) from error
-        except OSError as error:
-            message = f"configuration file {self._path}: can't be written: {error.strerror}"
-            raise ConfigError(message) from error
+            raise ConfigError(error.message.replace(place, str(self._path))) from error
         finally:
             Path(place).unlink(missing_ok=True)
 
@@ -126,7 +147,46 @@ def edited(text: str, name: str, found: Variant, comments: Mapping[str, str]) ->
         name: The model's name; it is in the configuration, or in its directory of models.
         found: The settings.
         comments: By setting, what to say of it.
+
+    Raises:
+        ConfigError: Its form is one that can't be edited without changing another setting.
     """
+    try:
+        after = _with_settings(text, name, found, comments)
+        # A key that tomlkit puts before others may make them another table's: `models."*".path` and then a setting.
+        is_as_intended = tomllib.loads(after) == _intended(tomllib.loads(text), name, found)
+    except Exception as error:  # tomlkit raises anything where a table is written in parts
+        raise _not_editable(name, found) from error
+    if not is_as_intended:
+        raise _not_editable(name, found)
+    return after
+
+
+def _not_editable(name: str, found: Variant) -> ConfigError:
+    where = f"[models.{_key(name)}]" if found.model else "its first lines"
+    text = (
+        f"can't be edited for model {name!r} without changing something else; write the model's settings as a table "
+        f"of its own, {where}, after all settings of the server"
+    )
+    return ConfigError(text)
+
+
+def _intended(before: dict[str, Any], name: str, found: Variant) -> dict[str, Any]:
+    after = {**before, **_listed(found.server)}
+    if found.model:
+        present = before["models"].get(name, {})
+        fields = {"path": present} if isinstance(present, str) else present
+        replaced = {_INSTEAD.get(key) for key in found.model}
+        kept = {key: value for key, value in fields.items() if key not in replaced}
+        after["models"] = {**before["models"], name: {**kept, **_listed(found.model)}}
+    return after
+
+
+def _listed(values: Mapping[str, object]) -> dict[str, object]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _with_settings(text: str, name: str, found: Variant, comments: Mapping[str, str]) -> str:
     import tomlkit
     from tomlkit.items import InlineTable
 
@@ -134,27 +194,27 @@ def edited(text: str, name: str, found: Variant, comments: Mapping[str, str]) ->
     _fill(document, found.server, comments)
     if found.model:
         models = document["models"]
+        is_one_line = isinstance(models, InlineTable)
         present = models.get(name)
         if isinstance(present, str):
             # In its place, and with the comment of its line.
             models[name] = tomlkit.inline_table().append("path", str(present))
         elif present is None:
-            assert EVERY in models, name
-            models[name] = tomlkit.table()
+            models[name] = tomlkit.inline_table() if is_one_line else tomlkit.table()
         for key in found.model:
             models[name].pop(_INSTEAD.get(key, ""), None)
         _fill(models[name], found.model, comments)
         if isinstance(models[name], InlineTable):
             said = dict.fromkeys(comments[key] for key in found.model if key in comments)
-            _add_comment(models[name], "; ".join(said))
+            _add_comment(models if is_one_line else models[name], "; ".join(said))
     return tomlkit.dumps(document)
 
 
 def _fill(table: Any, values: Mapping[str, object], comments: Mapping[str, str]) -> None:
     from tomlkit.items import InlineTable, Table
 
-    for key, value in values.items():
-        table[key] = list(value) if isinstance(value, tuple) else value
+    for key, value in _listed(values).items():
+        table[key] = value
         # What is within one line has no comment of its own.
         if not isinstance(table, InlineTable) and key in comments:
             container = table.value if isinstance(table, Table) else table

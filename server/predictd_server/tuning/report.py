@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from predictd_server.tuning.search import BatchChoice, Found, Outcome
+from predictd_server.tuning.found import BatchChoice, Found, Outcome
 from predictd_server.tuning.variant import Variant, shown
 
 _MS = 1e-3
@@ -17,19 +17,21 @@ _HEADER = ("setting", "runs as", "rows/s", "p50 of 1 row", "throughput", "latenc
 
 def outcome_table(found: Found) -> str:
     """Return a line for each candidate."""
-    rows = [_HEADER, *(_row(outcome) for outcome in found.outcomes)]
+    rows = [_HEADER, *(_row(outcome, str(outcome.variant)) for outcome in found.outcomes)]
+    if found.confirmed is not None:
+        rows.append(_row(found.confirmed, "all that is kept, once more"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    failures = [f"{outcome.variant}: {outcome.failure}" for outcome in found.outcomes if outcome.failure]
+    outcomes = found.outcomes if found.confirmed is None else (*found.outcomes, found.confirmed)
+    failures = [f"{outcome.variant}: {outcome.failure}" for outcome in outcomes if outcome.failure]
     return "\n".join([*lines, *failures])
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
-    name = str(outcome.variant)
+def _row(outcome: Outcome, name: str) -> tuple[str, ...]:
     if outcome.failure:
         return (name, "-", "-", "-", "-", "-", "can't be used")
     gains = tuple("-" if gain is None else str(gain) for gain in (outcome.throughput, outcome.latency))
-    mark = "kept" if outcome.is_kept else ""
+    mark = "kept" if outcome.is_kept else "advised" if outcome.is_advice else ""
     return (name, outcome.runner, f"{outcome.rows_per_second:,.0f}", _time(outcome.p50_s), *gains, mark)
 
 
@@ -68,7 +70,7 @@ def comments(found: Found, where: str) -> dict[str, str]:
     """
     said: dict[str, str] = {}
     for outcome in found.outcomes:
-        if outcome.is_kept:
+        if outcome.is_kept or outcome.is_advice:
             text = f"predictd tune: throughput {outcome.throughput}, latency {outcome.latency}; {where}"
             said.update(dict.fromkeys([*outcome.variant.server, *outcome.variant.model], text))
     if found.batches is not None and found.batches.is_kept:

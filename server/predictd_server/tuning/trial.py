@@ -6,7 +6,9 @@ chosen before TensorFlow starts, hence a process each. Main thread.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing.connection
 import signal
 import subprocess
 import sys
@@ -18,6 +20,12 @@ from predictd_proto.errors import ConfigError, ModelLoadError
 from predictd_server.tuning.variant import Variant
 
 _END_S = 10.0
+
+#: It ends by itself once nothing more is asked, so that TensorFlow removes its temporary files.
+_LEAVE_S = 2.0
+
+#: What takes longer than this, on top of what was asked for, hangs: loads with XLA take minutes.
+_MOST_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +112,35 @@ class TrialProcess:
 
     def durations_s(self, rows: int, seconds: float) -> list[float]:
         """Run batches; see `Trial.durations_s`."""
-        durations: list[float] = self._ask({"rows": rows, "seconds": seconds})["durations_s"]
+        durations: list[float] = self._ask({"rows": rows, "seconds": seconds}, seconds=seconds)["durations_s"]
         return durations
 
     def close(self) -> None:
         """End the process, in the middle of a run too."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
 
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, question: dict[str, Any], *, seconds: float = 0.0) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
+            # An answer is one line, and there is one for each question: nothing of it is in a buffer here.
+            if not multiprocessing.connection.wait([self._process.stdout.fileno()], seconds + _MOST_S):
+                self._process.kill()
+                text = f"the process that tried the model ({self._variant}) said nothing for {_MOST_S:.0f} s"
+                raise ModelLoadError(text)
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from predictd_proto.errors import ConfigError, PredictdError
+from predictd_server.allocator import limit_arenas
 from predictd_server.cli import let_modules_be_found
 from predictd_server.models.recorded import recorded_inputs
 from predictd_server.models.version_loading import VersionLoading
@@ -35,6 +36,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    limit_arenas()
     loaded = _answered(answers, lambda: _load(Order(**json.loads(sys.stdin.readline()))))
     if loaded is None:
         return

@@ -3,8 +3,8 @@
 Owns that one setting. Main thread, before any other is started.
 
 glibc gives up to eight arenas per CPU to threads, and what was freed in one is of no use to the others. With
-MobileNetV2 the daemon took 775 MiB with them and 725 with two, beside 664 of a script with the same model. Whether runs
-take longer, a busy machine could not tell: its own spread was larger.
+MobileNetV2 the daemon took 775 MiB with them and 725 with two. Whether runs take longer, two busy CPUs could not tell:
+their own spread was larger.
 """
 
 from __future__ import annotations

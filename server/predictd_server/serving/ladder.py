@@ -12,8 +12,8 @@ from itertools import pairwise
 #: Runs that are shorter than this are joined however little it saves the graph: each costs the server work of its own.
 LONG_S = 0.005
 
-#: A larger batch has to answer this many times as many rows a second. Between 16 and 64 rows of convolutions the cache
-#: is left behind: a small CNN answers 1,870 rows/s with 16 and 1,030 with 64, MobileNetV2 at 96x96 700 and 468.
+#: A larger batch has to answer this many times as many rows a second: a small CNN answers 1,870 rows/s with 16 rows and
+#: 1,030 with 64, MobileNetV2 at 96x96 700 and 468.
 MOST_LOSS = 1.05
 
 #: Between two sizes of which one takes this many times as long as the other, one in between saves padding.

@@ -33,9 +33,10 @@ def test_each_command_is_understood() -> None:
 def test_what_it_shows_as_written_is_valid(tmp_path: Path) -> None:
     [toml] = [block for block in BLOCKS if block.language == "toml"]
     (tmp_path / "tuned.toml").write_text(toml.text)
-    [model] = load_settings(flags={}, models=(), environ={}, config=str(tmp_path / "tuned.toml")).models
-    assert model.batch_sizes == (1, 2, 4, 8, 16)
-    assert model.xla
+    settings = load_settings(flags={}, models=(), environ={}, config=str(tmp_path / "tuned.toml"))
+    [model] = settings.models
+    assert model.batch_sizes == (1, 3, 5, 7, 10, 14, 19, 25, 32)
+    assert settings.intra_op_threads == 1
 
 
 def test_the_table_has_the_columns_that_are_printed() -> None:

@@ -254,10 +254,10 @@ def test_a_loss_of_throughput_is_not_hidden_by_noise(seed: int) -> None:
 
 def test_what_is_kept_is_compared_once_more_with_the_settings_as_they_are() -> None:
     """Each step looks better by chance; together they are not."""
-    calls = dict.fromkeys(("", "xla", "intra_op_threads"), 0)
+    calls: dict[str, int] = {"": 0, "xla": 0}
 
     def seconds(rows: int, settings: Mapping[str, Any]) -> float:
-        name = "".join(settings)
+        name = "xla" if settings else ""
         calls[name] += 1
         return 0.001 * rows * (0.8 if name and calls[name] <= 27 else 1.0)
 

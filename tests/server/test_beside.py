@@ -128,6 +128,43 @@ def test_how_many_rows_go_beside(cost: Cost, waiting: int, expected_rows: int) -
     assert (0 if batch is None else batch.rows) == expected_rows
 
 
+#: Beside a long run 16 rows are short enough; of the sizes that `fair_run_s` looks at, 32 ends its search.
+UNEVEN_S = {1: 0.001, 2: 0.0011, 4: 0.0012, 8: 0.0014, 16: 0.0016, 32: 0.03, 64: 0.034}
+
+
+@pytest.mark.parametrize("fair_run_s", [1000.0, 0.02, 0.001])
+def test_a_batch_beside_is_short_also_where_larger_ones_are_not_much_longer_for_a_row(fair_run_s: float) -> None:
+    simulation = TwoThreads({"long": always(1.0), "short": lambda size: UNEVEN_S[size]}, fair_run_s=fair_run_s)
+    simulation.send("long")
+    begun(simulation)
+    simulation.send("short", 200)
+    batch = simulation.begin_beside()
+    assert batch is None or batch.expected_s <= WITHIN_S
+    steep = {**UNEVEN_S, 1: 0.0001, 2: 0.0002, 4: 0.0004, 8: 0.0008, 32: 0.005, 64: 0.0066}
+    simulation = TwoThreads({"long": always(1.0), "short": lambda size: steep[size]}, fair_run_s=fair_run_s)
+    simulation.send("long")
+    begun(simulation)
+    simulation.send("short", 200)
+    batch = simulation.begin_beside()
+    assert batch is not None
+    assert batch.expected_s <= WITHIN_S
+
+
+def test_a_short_model_of_a_higher_priority_never_waits_for_a_long_run_of_a_lower_one() -> None:
+    """Whatever it has had before: by strict priority that is far more than its share."""
+    simulation = TwoThreads({"long": always(0.5), "urgent": always(0.001)})
+    simulation.serve("urgent", priority=1)
+    simulation.send("long", 64 * 5)
+    for _ in range(600):
+        simulation.send("urgent")
+        assert simulation.run() == "urgent"
+    batch = begun(simulation)
+    assert batch.signature.model == "long"
+    for _ in range(10):
+        simulation.send("urgent")
+        assert simulation.run_beside() == "urgent"
+
+
 def test_a_batch_beside_waits_for_its_window() -> None:
     simulation = TwoThreads({"long": always(1.0), "short": always(0.001)})
     simulation.serve("short", batch_timeout_ms=50.0)
@@ -153,7 +190,7 @@ def test_a_model_that_surprised_stays_out_of_the_way() -> None:
 @given(data=st.data())
 def test_nothing_is_lost_and_every_batch_beside_is_short_and_of_another_model(data: st.DataObject) -> None:
     costs: dict[str, Cost] = {"m0": always(0.3), "m1": always(0.0004), "m2": lambda size: 0.0005 * size}
-    simulation = TwoThreads(costs)
+    simulation = TwoThreads(costs, fair_run_s=data.draw(st.sampled_from([1000.0, 0.02, 0.0001])))
     sent: list[int] = []
     long: tuple[Batch, float] | None = None
     for _ in range(data.draw(st.integers(5, 40))):

@@ -51,6 +51,20 @@ def test_a_replaced_model_that_nobody_asks_for_any_more_is_gone_too() -> None:
     assert replaced() is None
 
 
+def test_a_replaced_model_whose_last_requests_expired_before_they_ran_is_gone_too() -> None:
+    bench = CoreBench()
+    bench.send(1, rows(1), timeout_ms=1.0)
+    bench.now += 1.0
+    assert not bench.run_one()
+    assert bench.error(1).code == "expired_in_queue"
+    replaced = weakref.ref(bench.runner)
+    bench.runner = TriplingRunner()
+    bench.registry.put(served(doubling_spec((None, 3)), bench.runner))
+    assert bench.core.next_batch(bench.now) is None
+    gc.collect()
+    assert replaced() is None
+
+
 def test_the_engine_lets_go_of_the_batch_that_it_ran() -> None:
     bench = CoreBench()
     woken = threading.Event()

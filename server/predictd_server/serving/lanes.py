@@ -168,8 +168,6 @@ class Lanes:
             if line is None:
                 break
             lane, model = line.lane, line.lane.model
-            if beside_s is None:
-                self._running, self._began_s, self._running_from_s = line, now, model.share.virtual_s
             if len(self._lanes) > 1:
                 model.lanes.choose(lane.share)
             if line.part is not None:
@@ -180,7 +178,7 @@ class Lanes:
             # Fewer than allowed where others are to have the engine soon.
             full_s = lane.signature.costs.mean_s(most_rows, lane.shapes)
             if full_s > self._fair_run_s and self._is_wanted_by_others(line, now):
-                most_rows = lane.rows_within(self._fair_run_s)
+                most_rows = min(most_rows, lane.rows_within(self._fair_run_s))
             batch = lane.take_batch(now, expire, leader=line, most_rows=most_rows, is_draining=is_draining)
             if not line.whole.requests and not line.large.requests:
                 self._leave(line)
@@ -188,6 +186,8 @@ class Lanes:
                 # Behind those that have taken as much.
                 self._waiting[line] = self._waiting.pop(line)
             if batch is not None:
+                if beside_s is None:
+                    self._running, self._began_s, self._running_from_s = line, now, model.share.virtual_s
                 model.taken_s = lane.taken_s = now
                 return batch
         return None
@@ -232,12 +232,14 @@ class Lanes:
     def _goes_beside_at(self, line: Line) -> float:
         """Return when a line's batch may run beside the one that runs: when its model has had no more than that one's.
 
-        One of the same model never does, since what a runner does with two runs at once is not asked for; nor does one
+        One of a higher priority always may: that one would have gone first. One of the same model never does, since what a runner does with two runs at once is not asked for; nor does one
         of a lower priority, which would take the processor from its betters.
         """
         running, model = self._running, line.lane.model
         if running is None or model is running.lane.model or line.level.priority < running.level.priority:
             return math.inf
+        if line.level.priority > running.level.priority:
+            return self._began_s
         share = running.lane.model.share
         return self._began_s + (model.share.virtual_s - self._running_from_s) * share.weight
 

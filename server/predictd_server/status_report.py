@@ -93,7 +93,7 @@ class StatusReport:
             loads[model.name] = {
                 "queued_rows": model.rows,
                 "max_queue_rows": model.max_rows,
-                "weight": model.share.weight,
+                "weight": model.weight,
                 "engine_s": round(model.ran_s, 6),
             }
             parts = list(model.parts.values())[:MAX_LIST_ITEMS]

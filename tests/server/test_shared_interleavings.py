@@ -130,7 +130,7 @@ class Story:
         assert (held.requests, held.rows, held.bytes) == (0, 0, 0)
         assert (core.open_requests, core.waiting_requests, core.shared.flights) == (0, 0, 0)
         for model in held.models.values():
-            assert (model.rows, model.counted_rows, model.waiting_lines) == (0, 0, 0)
+            assert (model.rows, model.counted_rows) == (0, 0)
         versions = [version for name in NAMES for version in core._registry.versions(name)]
         signatures = [signature for version in versions for signature in version.signatures.values()]
         assert not any(signature.is_needed for signature in signatures)

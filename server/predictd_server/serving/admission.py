@@ -68,7 +68,7 @@ class Admission:
         if model is None:
             model = self.models[signature.model] = ModelQueue(signature.model, self._max_rows)
         model.max_rows = self._max_rows if settings.max_queue_rows is None else settings.max_queue_rows
-        model.share.weight = settings.weight
+        model.weight = settings.weight
         model.priority = settings.priority
         for part in model.parts.values():
             self._keep(model, part)
@@ -80,7 +80,6 @@ class Admission:
         if part is None:
             for each in self._classes.all:
                 part = model.parts[each] = ClassQueue(each)
-                part.share.weight = each.weight
                 self._keep(model, part)
             part = model.parts[caller]
         return part
@@ -196,8 +195,8 @@ class Admission:
         """Return how long the rows of a model that wait now will take, in milliseconds, beside what else waits."""
         if not model.seconds_per_row:
             return FIRST_RETRY_MS
-        weights = sum(other.share.weight for other in self.models.values() if other.rows or other is model)
-        estimate = math.ceil(self.work_s(model) * weights / model.share.weight * 1000)
+        weights = sum(other.weight for other in self.models.values() if other.rows or other is model)
+        estimate = math.ceil(self.work_s(model) * weights / model.weight * 1000)
         return min(max(estimate, 1), MOST_RETRY_MS)
 
     def _too_many_rows(self, model: ModelQueue, counted_rows: int) -> OverloadedError:

@@ -1,15 +1,14 @@
-"""One class's part of one model's queue: how much of it waits, what became of it, and its share of the model's time.
+"""One class's part of one model's queue: how much of it waits, and what became of it.
 
-Owns the numbers of one class of callers at one model; what they mean for a request is `admission.py`'s, for the order
-of runs `lanes.py`'s. Pump thread only; any thread reads single numbers.
+Owns the numbers of one class of callers at one model; what they mean for a request is `admission.py`'s. Its share of
+the model's time is `account.py`'s. Pump thread only; any thread reads single numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from predictd_server.serving.caller_class import CallerClass
-from predictd_server.serving.fair_shares import Share
 
 
 @dataclass(slots=True, eq=False)
@@ -19,8 +18,6 @@ class ClassQueue:
     Attributes:
         caller: The class.
         kept_rows: Rows of the model's queue that no other class may take.
-        share: Its part of the model's time among the classes.
-        waiting_lines: Lines of it with requests in them.
         rows: Rows of it that wait; of a request that will be cut, no more than one batch takes.
         requests_total: Requests that were admitted.
         rows_total: Rows that batches took.
@@ -31,8 +28,6 @@ class ClassQueue:
 
     caller: CallerClass
     kept_rows: int = 0
-    share: Share = field(default_factory=Share)
-    waiting_lines: int = 0
     rows: int = 0
     requests_total: int = 0
     rows_total: int = 0

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from predictd_server.serving.batch import DRAIN, FULL, GATHERED, IDLE, SHARED, WINDOW, Batch
 from predictd_server.serving.caller_class import CallerClass
-from predictd_server.serving.fair_shares import Share
 from predictd_server.serving.forming import Forming
 from predictd_server.serving.ladder import allowed_size, within
 from predictd_server.serving.lengths import Shape, shape_bytes
@@ -40,7 +39,6 @@ class Lane:
         max_batch_bytes: Bound on a batch's inputs; four 12 MB rows at once ran at half the rate of one at a time.
 
     Attributes:
-        share: Its part of the engine among its model's lanes.
         lines: Those who wait in it, by class of callers; by None where all are treated alike.
         waiting_rows: Their rows.
         waiting_lines: How many of the lines have requests in them.
@@ -61,7 +59,6 @@ class Lane:
     ) -> None:
         self.key = key
         self.model = model
-        self.share = Share()
         self.signature = signature
         self.shapes = shapes
         self._max_batch_bytes = max_batch_bytes
@@ -152,4 +149,4 @@ class Lane:
 
 def _rank(line: Line) -> tuple[float, float]:
     """Lines with higher priorities first, then those whose class has had less."""
-    return -line.level.priority, 0.0 if line.part is None else line.part.share.virtual_s
+    return -line.level.priority, line.account.share.virtual_s

@@ -1,7 +1,7 @@
 """The lanes: every queue there is, and whose turn it is.
 
 Owns which lane and line a request waits in and the order in which lines lead batches: the highest priority first;
-within one, models share the engine by time and weight, and so do the classes of callers of one model, and their lanes.
+within one, models share the engine by time and weight, and so do the classes of callers of one model, and their lines.
 Pure: no clock, no I/O; pump thread only, but for the plain numbers that the control thread reads.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from predictd_server.serving.admission import Admission
 from predictd_server.serving.batch import Batch, Run
 from predictd_server.serving.counters import Counters
-from predictd_server.serving.fair_shares import FairShares
 from predictd_server.serving.lane import Lane, LaneKey
 from predictd_server.serving.levels import Levels
 from predictd_server.serving.line import Line
@@ -58,7 +57,6 @@ class Lanes:
         self._fair_run_s = fair_run_s
         self._lanes: dict[LaneKey, Lane] = {}
         self._waiting: dict[Line, None] = {}
-        self._models = FairShares()
         self._levels = Levels(priority_wait_s)
         admission.work_s = self.work_s
         self._running: Line | None = None
@@ -89,7 +87,7 @@ class Lanes:
                 self._enter(line)
             self._waiting[line] = None
             lane.waiting_lines += 1
-            lane.model.waiting_lines += 1
+            line.account.count(1)
         line.add(request)
 
     def _new_lane(self, key: LaneKey, request: Pending) -> Lane:
@@ -100,10 +98,7 @@ class Lanes:
             shapes = signature.lengths.fit(request.tensors).shapes
             if signature.lengths.note(shapes):
                 self._counters.unseen_shapes_total += 1
-        lane = Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes)
-        # It may be alone for now and keep no account; those to come begin where the ones before it had got to.
-        model.lanes.enter(lane.share)
-        return lane
+        return Lane(key, signature, shapes, model, max_batch_bytes=self._max_batch_bytes)
 
     def _new_line(self, lane: Lane, request: Pending) -> Line:
         settings, caller, model = lane.signature.settings, request.caller, lane.model
@@ -115,34 +110,30 @@ class Lanes:
             priority += caller.priority
             window_ms = window_ms if caller.batch_timeout_ms is None else caller.batch_timeout_ms
         window_s = self._window_s if window_ms is None else window_ms / 1000
-        return Line(lane, self._levels.level(priority), part, window_s)
+        level = self._levels.level(priority)
+        account = of_model = level.account.of(model, model.weight)
+        if caller is not None:
+            account = of_model.of(caller, caller.weight)
+        line = Line(lane, level, part, window_s, of_model=of_model, account=account)
+        # It may be alone for now and keep no account; those to come begin where the ones before it had got to.
+        account.users.enter(line.share)
+        return line
 
     def _enter(self, line: Line) -> None:
-        """Let an empty line take part in sharing; the first of its lane, class and model lets those take part."""
-        lane, model, part = line.lane, line.lane.model, line.part
-        if not model.waiting_lines:
-            if not self._waiting:
-                self._models.forgive()
-                # Its run is paid for when it has ended; until then it must not look like one that was left behind.
-                self._running_from_s = max(self._running_from_s, self._models.now_s)
-            self._models.enter(model.share)
-            model.lanes.forgive()
-            model.classes.forgive()
-        if part is not None:
-            if not part.waiting_lines:
-                model.classes.enter(part.share)
-            part.waiting_lines += 1
-        if not lane.waiting_lines:
-            model.lanes.enter(lane.share)
+        """Let an empty line take part in sharing; the first of its class, model and priority lets those take part."""
+        level, running = line.level, self._running
+        is_first = not level.account.waiting_lines
+        line.account.enter(line.share)
+        if is_first and running is not None and running.level is level:
+            # Its run is paid for when it has ended; until then it must not look like one that was left behind.
+            self._running_from_s = max(self._running_from_s, level.account.users.now_s)
 
     def _leave(self, line: Line) -> None:
         """Let a line that became empty go; keep its lane for the next of its kind if there are not too many."""
         lane = line.lane
         del self._waiting[line]
-        lane.model.waiting_lines -= 1
         lane.waiting_lines -= 1
-        if line.part is not None:
-            line.part.waiting_lines -= 1
+        line.account.count(-1)
         if not lane.waiting_lines and (lane.is_outdated or len(self._lanes) > MOST_IDLE_LANES):
             del self._lanes[lane.key]
 
@@ -169,11 +160,11 @@ class Lanes:
                 break
             lane, model = line.lane, line.lane.model
             if len(self._lanes) > 1:
-                model.lanes.choose(lane.share)
+                line.account.users.choose(line.share)
             if line.part is not None:
-                model.classes.choose(line.part.share)
+                line.of_model.users.choose(line.account.share)
             if len(self._admission.models) > 1:
-                self._models.choose(model.share)
+                line.level.account.users.choose(line.of_model.share)
             most_rows = lane.max_rows if beside_s is None else lane.rows_beside(beside_s)
             # Fewer than allowed where others are to have the engine soon.
             full_s = lane.signature.costs.mean_s(most_rows, lane.shapes)
@@ -187,7 +178,7 @@ class Lanes:
                 self._waiting[line] = self._waiting.pop(line)
             if batch is not None:
                 if beside_s is None:
-                    self._running, self._began_s, self._running_from_s = line, now, model.share.virtual_s
+                    self._running, self._began_s, self._running_from_s = line, now, line.of_model.share.virtual_s
                 model.taken_s = lane.taken_s = now
                 return batch
         return None
@@ -232,16 +223,16 @@ class Lanes:
     def _goes_beside_at(self, line: Line) -> float:
         """Return when a line's batch may run beside the one that runs: when its model has had no more than that one's.
 
-        One of a higher priority always may: that one would have gone first. One of the same model never does, since what a runner does with two runs at once is not asked for; nor does one
-        of a lower priority, which would take the processor from its betters.
+        One of a higher priority always may: it would have gone first. One of the same model never does, since what a
+        runner does with two runs at once is not asked for; nor does one of a lower priority, which would take the
+        processor from its betters.
         """
         running, model = self._running, line.lane.model
         if running is None or model is running.lane.model or line.level.priority < running.level.priority:
             return math.inf
         if line.level.priority > running.level.priority:
             return self._began_s
-        share = running.lane.model.share
-        return self._began_s + (model.share.virtual_s - self._running_from_s) * share.weight
+        return self._began_s + (line.of_model.share.virtual_s - self._running_from_s) * running.of_model.share.weight
 
     def _is_wanted_by_others(self, line: Line, now: float) -> bool:
         """Whether another model or shape of rows wants the engine or soon will, or a higher priority soon will."""
@@ -255,11 +246,11 @@ class Lanes:
         return len(self._levels) > 1 and self._levels.is_active_above(line.level, now - ACTIVE_S)
 
     def finish(self, batch: Batch, runs: Sequence[Run]) -> None:
-        """Note that a batch has ended; its lane, its classes and its model pay for the run."""
+        """Note that a batch has ended; the line that led it, the classes in it and its model pay for the run."""
         first, seconds = batch.parts[0].request, batch.busy_s
-        lane = first.lane
-        assert lane is not None
-        model = lane.model
+        line = first.line
+        assert line is not None
+        lane, model = line.lane, line.lane.model
         if self._running is not None and model is self._running.lane.model:
             self._running = None
         for run in runs:
@@ -268,12 +259,12 @@ class Lanes:
                 if lane.signature.lengths is not None:
                     lane.seconds_per_row = paced(lane.seconds_per_row, run.rows, run.assemble_s + run.execute_s)
         if first.caller is not None:
-            _charge_classes(model, batch)
+            _charge_classes(line, batch)
         model.ran_s += seconds
         if len(self._admission.models) > 1:
-            self._models.charge(model.share, seconds)
+            line.level.account.users.charge(line.of_model.share, seconds)
         if len(self._lanes) > 1:
-            model.lanes.charge(lane.share, seconds)
+            line.account.users.charge(line.share, seconds)
 
     def next_wakeup(self, beside_s: float | None) -> float | None:
         """Return when `take_batch` may have something though nothing arrives (monotonic); None for never."""
@@ -321,25 +312,27 @@ class Lanes:
 
 
 def _comes_before(line: Line, other: Line) -> bool:
-    lane, other_lane = line.lane, other.lane
-    model, other_model = lane.model, other_lane.model
+    model, other_model = line.lane.model, other.lane.model
     if model is not other_model:
-        times_s = model.share.virtual_s, other_model.share.virtual_s
+        times_s = line.of_model.share.virtual_s, other.of_model.share.virtual_s
         # One that was alone until now has no account: its run that has just ended is not its neighbour's.
         return model.taken_s < other_model.taken_s if times_s[0] == times_s[1] else times_s[0] < times_s[1]
-    if line.part is not other.part:
-        assert line.part is not None
-        assert other.part is not None
-        return line.part.share.virtual_s < other.part.share.virtual_s
-    return lane.share.virtual_s < other_lane.share.virtual_s
+    if line.account is not other.account:
+        return line.account.share.virtual_s < other.account.share.virtual_s
+    return line.share.virtual_s < other.share.virtual_s
 
 
-def _charge_classes(model: ModelQueue, batch: Batch) -> None:
-    """Make the classes pay for a run, each for its rows."""
+def _charge_classes(leader: Line, batch: Batch) -> None:
+    """Make the classes pay for a run, each for its rows.
+
+    Those of another priority fill what that of the leader has left, which is no turn of theirs: charged for it, they
+    would owe their equals for as long as it lasted.
+    """
     row_s = batch.busy_s / max(batch.rows, 1)
     for part in batch.parts:
         line = part.request.line
         if line is not None and line.part is not None:
             seconds = part.rows * row_s
             line.part.ran_s += seconds
-            model.classes.charge(line.part.share, seconds)
+            if line.level is leader.level:
+                line.of_model.users.charge(line.account.share, seconds)

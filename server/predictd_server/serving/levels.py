@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from predictd_server.serving.account import Account
 
 
 @dataclass(slots=True, eq=False)
@@ -22,11 +24,13 @@ class Level:
         priority: The higher goes first.
         passed_s: When a higher one was first preferred to it since it last led, while it waited (monotonic).
         led_s: When a batch of it last began (monotonic).
+        account: Shares out the runs that it leads among the models.
     """
 
     priority: int
     passed_s: float = math.inf
     led_s: float = -math.inf
+    account: Account = field(default_factory=Account)
 
 
 class Levels:

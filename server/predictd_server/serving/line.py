@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from predictd_server.serving.fair_shares import Share
 from predictd_server.serving.fifo import Fifo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from predictd_server.serving.account import Account
     from predictd_server.serving.class_queue import ClassQueue
     from predictd_server.serving.forming import Forming
     from predictd_server.serving.lane import Lane
@@ -33,23 +35,51 @@ class Line:
         level: Their priority.
         part: Their class's part of the model's queue; None where all callers are treated alike.
         window_s: How long the oldest of them may wait for company while the engine is idle.
+        of_model: What its model has had of the engine, at this priority.
+        account: What its class has had of that; the model's where all callers are treated alike.
 
     Attributes:
         lane: Likewise.
         level: Likewise.
         part: Likewise.
         window_s: Likewise.
+        of_model: Likewise.
+        account: Likewise.
+        share: Its own part of its class's, for the runs that it leads.
         whole: Those that fit one batch.
         large: Those that don't, or have been cut.
     """
 
-    __slots__ = ("_is_large_next", "lane", "large", "level", "part", "whole", "window_s")
+    __slots__ = (
+        "_is_large_next",
+        "account",
+        "lane",
+        "large",
+        "level",
+        "of_model",
+        "part",
+        "share",
+        "whole",
+        "window_s",
+    )
 
-    def __init__(self, lane: Lane, level: Level, part: ClassQueue | None, window_s: float) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        level: Level,
+        part: ClassQueue | None,
+        window_s: float,
+        *,
+        of_model: Account,
+        account: Account,
+    ) -> None:
         self.lane = lane
         self.level = level
         self.part = part
         self.window_s = window_s
+        self.of_model = of_model
+        self.account = account
+        self.share = Share()
         self.whole = Fifo()
         self.large = Fifo()
         self._is_large_next = False

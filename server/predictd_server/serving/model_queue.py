@@ -1,7 +1,8 @@
-"""One model's part of the queue: how much of it waits, how fast it is worked off, and its share of the engine.
+"""One model's part of the queue: how much of it waits, how fast it is worked off, and its weight.
 
 Owns the numbers of one model, all its versions and signatures together; what they mean for a request is
-`admission.py`'s, for the order of runs `lanes.py`'s. Pump thread only; any thread reads single numbers.
+`admission.py`'s, for the order of runs `lanes.py`'s. What it has had of the engine is `account.py`'s. Pump thread
+only; any thread reads single numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 
 from predictd_server.serving.caller_class import CallerClass
 from predictd_server.serving.class_queue import ClassQueue
-from predictd_server.serving.fair_shares import FairShares, Share
 
 #: Weight of the newest run in the mean.
 PACE_WEIGHT = 0.1
@@ -26,12 +26,9 @@ class ModelQueue:
         max_rows: Rows of it that may wait.
         rows: Rows of it that wait.
         counted_rows: Those that count: of a request that will be cut, no more than one batch takes.
-        share: Its part of the engine among the models.
+        weight: Its share of the engine against the other models'.
         priority: What is added to that of a request's class.
-        classes: Shares out its own part among the classes of callers, by their weights.
         parts: What waits of each class; empty where all callers are treated alike.
-        lanes: Shares out a class's part among the lanes, all alike.
-        waiting_lines: Lines of it with requests in them.
         ran_s: Seconds that the engine has spent on it.
         taken_s: When a batch of it last began (monotonic).
     """
@@ -40,12 +37,9 @@ class ModelQueue:
     max_rows: int
     rows: int = 0
     counted_rows: int = 0
-    share: Share = field(default_factory=Share)
+    weight: float = 1.0
     priority: int = 0
-    classes: FairShares = field(default_factory=FairShares)
     parts: dict[CallerClass, ClassQueue] = field(default_factory=dict)
-    lanes: FairShares = field(default_factory=FairShares)
-    waiting_lines: int = 0
     ran_s: float = 0.0
     taken_s: float = -math.inf
     seconds_per_row: float = 0.0

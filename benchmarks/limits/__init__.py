@@ -1,1 +1,1 @@
-"""What can't be beaten: the model in a process of its own, memory copies, and a bare echo of the same frames."""
+"""What is compared with: the model in a process of its own, memory copies, and a bare echo of the same frames."""

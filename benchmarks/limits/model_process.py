@@ -1,14 +1,16 @@
 """The limit of the model: `python -m benchmarks.limits.model_process DIRECTORY NAME...`, without any road.
 
-For each line, `{"model", "way", "rows", "seconds"}`, it answers with a call's median time and rows per second;
-with `"batch_size"` and `"all_rows"` it times `model.predict` of so many rows at once. So every limit is measured when
-the caller asks for it, beside the other figures of that round. The first line says what can't be measured, and why.
+For each line, `{"model", "way", "rows", "seconds", "fewest_calls"}`, it answers with a call's median time and rows per
+second; with `"batch_size"` and `"all_rows"` it times `model.predict` of so many rows at once. So every limit is
+measured when the caller asks for it, beside the other figures of that round. The first line says what can't be
+measured, and why.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -17,7 +19,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 WARM_UP_CALLS = 2
-FEWEST_CALLS = 2
 
 
 def main(directory: str, *names: str) -> None:
@@ -31,7 +32,7 @@ def main(directory: str, *names: str) -> None:
         if "all_rows" in asked:
             answer = model.predict_all(asked["all_rows"], asked["batch_size"])
         else:
-            answer = model.repeated(asked["way"], asked["rows"], asked["seconds"])
+            answer = model.repeated(asked["way"], asked["rows"], asked["seconds"], asked["fewest_calls"])
         print(json.dumps(answer), flush=True)
 
 
@@ -60,7 +61,7 @@ class Local:
         else:
             self._ways["memcpy"] = self._graph.memcpy
 
-    def repeated(self, way: str, rows: int, seconds: float) -> dict[str, float]:
+    def repeated(self, way: str, rows: int, seconds: float, fewest_calls: int) -> dict[str, float]:
         """Run a batch again and again."""
         import numpy as np
 
@@ -69,7 +70,7 @@ class Local:
             self._warm.add((way, rows))
             for _ in range(WARM_UP_CALLS):
                 self._ways[way](batch)
-        return _repeated(self._ways[way], batch, seconds)
+        return _repeated(self._ways[way], batch, seconds, fewest_calls)
 
     def predict_all(self, count: int, batch_size: int) -> dict[str, float]:
         """Predict so many rows in one call, as Keras does."""
@@ -81,16 +82,15 @@ class Local:
         return {"rows_per_s": len(rows) / (time.perf_counter() - started)}
 
 
-def _repeated(call: Any, batch: Any, seconds: float) -> dict[str, float]:
+def _repeated(call: Any, batch: Any, seconds: float, fewest_calls: int) -> dict[str, float]:
     times: list[float] = []
     started = before = time.perf_counter()
-    while before < started + seconds or len(times) < FEWEST_CALLS:
+    while before < started + seconds or len(times) < fewest_calls:
         call(batch)
         after = time.perf_counter()
         times.append(after - before)
         before = after
-    times.sort()
-    return {"p50_us": times[len(times) // 2] * 1e6, "rows_per_s": len(times) * len(batch) / (before - started)}
+    return {"p50_us": statistics.median(times) * 1e6, "rows_per_s": len(times) * len(batch) / (before - started)}
 
 
 if __name__ == "__main__":

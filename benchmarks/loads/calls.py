@@ -6,6 +6,7 @@ made once, so that connecting and learning the signature are never measured. Any
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,16 +22,21 @@ from predictd_proto.tensors import Tensor
 ANSWER_TIMEOUT_MS = 60_000
 
 CLIENT, MODEL, FRAMES, RECEIPTS = "client", "model", "frames", "receipts"
+#: All callers of a process in one thread: ready-made frames (`pipe.py`), and the tasks of one client (`tasks.py`).
+PIPE, TASKS = "pipe", "tasks"
 
 Call = Callable[[], object]
+
+#: Of a thread in one turn: when each call ended, and how long it took.
+Record = tuple[list[float], list[float]]
 
 
 class Calls:
     """Makes calls; they share a client, as threads of a program do, and each has a bare socket of its own."""
 
     def __init__(self) -> None:
-        self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, 4096)
+        self.context = zmq.Context()
+        self.context.set(zmq.MAX_SOCKETS, 4096)
         self._clients: dict[str, predictd.Client] = {}
         self._made: dict[tuple[str, str, str], list[Call]] = {}
         #: How long the graph ran for each call of kind `RECEIPTS`, in ms.
@@ -63,7 +69,7 @@ class Calls:
 
     def _frames(self, endpoint: str, workload: Workload) -> Call:
         """Send a request's frames and take whatever frames come back: no packing, no reading, no deadline, no retry."""
-        dealer = self._context.socket(zmq.DEALER)
+        dealer = self.context.socket(zmq.DEALER)
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.setsockopt(zmq.RCVTIMEO, ANSWER_TIMEOUT_MS)
         dealer.connect(endpoint)
@@ -83,9 +89,16 @@ class Calls:
         return call
 
 
-def request_frames(workload: Workload) -> list[Any]:
+def request_frames(workload: Workload, number: int = 1) -> list[Any]:
     """Return a predict request for one row, as it travels."""
     tensor = Tensor.from_array(workload.input_name, workload.row())
     # A float, as clients send it: only what is byte for byte of a known kind takes the server's fast road.
     timeout_ms = float(ANSWER_TIMEOUT_MS)
-    return list(encode(PredictRequest(id=1, model=workload.name, tensors=(tensor,), timeout_ms=timeout_ms)))
+    return list(encode(PredictRequest(id=number, model=workload.name, tensors=(tensor,), timeout_ms=timeout_ms)))
+
+
+def sleep_until(when_s: float) -> None:
+    """Sleep until a time of the monotonic clock."""
+    left_s = when_s - time.monotonic()
+    if left_s > 0:
+        time.sleep(left_s)

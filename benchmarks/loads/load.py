@@ -28,6 +28,9 @@ START_S = 0.03
 #: Callers ask for this long before anything counts (no longer than the window), or as long as a call takes.
 LEAD_S = 0.12
 
+#: Of what an open loop offers. Answers come in batches: a window of a thousand is off by some of them at either end.
+LEAST_SHARE = 0.9
+
 _seeds = itertools.count(1)
 
 
@@ -41,6 +44,8 @@ class Load:
         p99_us: Its 99th percentile.
         client_cpu_us: Processor time of the calling processes per answer, in microseconds.
         server_cpu_us: The same of the process that was asked.
+        answers: How many calls the times are of.
+        offered_per_second: Of an open loop: how many calls a second were due.
     """
 
     per_second: float
@@ -48,6 +53,13 @@ class Load:
     p99_us: float
     client_cpu_us: float
     server_cpu_us: float
+    answers: int = 0
+    offered_per_second: float = 0.0
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether an open loop asked for more than was answered: its times are how long the window was, and no more."""
+        return self.per_second < LEAST_SHARE * self.offered_per_second
 
 
 @dataclass(frozen=True)
@@ -105,9 +117,10 @@ class Crew:
         self._took_s[target, callers] = load.p50_us / 1e6
         return load
 
-    def alone(self, target: Target, callers: int, seconds: float) -> Load:
+    def alone(self, target: Target, callers: int, seconds: float) -> tuple[Load, Answers]:
         """Have one process ask with all its callers, while the others are idle."""
-        return Crew(self.members[:1]).measure(target, callers, seconds)
+        [found] = Crew(self.members[:1]).beside([target], callers, seconds)
+        return found
 
     def beside(self, targets: Sequence[Target], callers: int, seconds: float) -> list[tuple[Load, Answers]]:
         """Have each process ask for something else at the same time, with so many callers each."""
@@ -171,6 +184,8 @@ def _load(parts: list[Answers], window: tuple[float, float], server_s: float, *,
         p99_us=float(np.percentile(within, 99)) * 1e6,
         client_cpu_us=sum(part.cpu_s for part in parts) * 1e6 / answers,
         server_cpu_us=server_s * 1e6 / answers,
+        answers=len(within),
+        offered_per_second=len(within) / (end_s - begin_s) if is_open else 0.0,
     )
 
 

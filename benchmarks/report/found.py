@@ -34,6 +34,7 @@ class LoadRow:
         p99_us: Its 99th percentile.
         client_cpu_us: Processor time of the callers per answer.
         server_cpu_us: Processor time of who was asked per answer.
+        offered_per_second: Of an open loop: calls that were due per second.
     """
 
     what: str
@@ -44,6 +45,7 @@ class LoadRow:
     p99_us: Rounds
     client_cpu_us: Rounds
     server_cpu_us: Rounds
+    offered_per_second: Rounds = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def found_from_json(plain: dict[str, Any]) -> Found:
 def load_row(what: str, callers: str, way: str, loads: Sequence[Load]) -> LoadRow:
     """Return a load's rounds as a row."""
     names = ("per_second", "p50_us", "p99_us", "client_cpu_us", "server_cpu_us")
-    return LoadRow(what, callers, way, *(tuple(getattr(load, name) for load in loads) for name in names))
+    offered = tuple(load.offered_per_second for load in loads if load.offered_per_second)
+    rounds = {name: tuple(getattr(load, name) for load in loads) for name in names}
+    return LoadRow(what, callers, way, **rounds, offered_per_second=offered)
 
 
 def process_rows(pids: Iterable[tuple[str, int]]) -> list[ProcessRow]:

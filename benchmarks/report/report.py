@@ -104,7 +104,17 @@ def markdown(report: Report) -> str:
         _figure_table([figure for figure in figures if not figure.goal]),
         "### Loads",
         _table(
-            ("workload", "callers", "way", "answers/s", "p50, us", "p99, us", "client CPU, us", "server CPU, us"),
+            (
+                "workload",
+                "callers",
+                "way",
+                "asked/s",
+                "answers/s",
+                "p50, us",
+                "p99, us",
+                "client CPU, us",
+                "server CPU, us",
+            ),
             [
                 (
                     row.what,
@@ -112,7 +122,14 @@ def markdown(report: Report) -> str:
                     row.way,
                     *map(
                         median_and_spread,
-                        (row.per_second, row.p50_us, row.p99_us, row.client_cpu_us, row.server_cpu_us),
+                        (
+                            row.offered_per_second,
+                            row.per_second,
+                            row.p50_us,
+                            row.p99_us,
+                            row.client_cpu_us,
+                            row.server_cpu_us,
+                        ),
                     ),
                 )
                 for one in found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.loads.asking import Asker, Cost, Way, asking
@@ -29,7 +29,7 @@ GOAL = "<= 1.5"
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """A way of asking, and the bare loops whose turns come right before and after its own.
 
     Attributes:
@@ -66,15 +66,15 @@ _BARE = {
     _TASK: "one asyncio task, one zmq.asyncio DEALER",
     _TASKS: f"{_N} asyncio tasks on one zmq.asyncio DEALER",
 }
-_ROWS = (
-    _Row("Client.predict, one thread", ("client", "1"), _ONE),
-    _Row("RemoteModel.predict, one thread", ("model", "1"), _ONE),
-    _Row(f"Client.predict, {_N} threads", ("client", _N), _MANY, _THREADS),
-    _Row(f"Client.predict, {_N} greenlets", ("client", _N, "gevent"), _MANY, _GREENLETS),
-    _Row("AsyncClient.predict, one task", ("asyncio", "1"), _ONE, _TASK),
-    _Row(f"AsyncClient.predict, {_N} tasks", ("asyncio", _N), _MANY, _TASKS),
-    _Row(f"Client.submit, {_N} futures", ("submit", _N), _MANY),
-    _Row(f"Client.map, window of {_N}", ("map", _N), _MANY),
+ROWS = (
+    Row("Client.predict, one thread", ("client", "1"), _ONE),
+    Row("RemoteModel.predict, one thread", ("model", "1"), _ONE),
+    Row(f"Client.predict, {_N} threads", ("client", _N), _MANY, _THREADS),
+    Row(f"Client.predict, {_N} greenlets", ("client", _N, "gevent"), _MANY, _GREENLETS),
+    Row("AsyncClient.predict, one task", ("asyncio", "1"), _ONE, _TASK),
+    Row(f"AsyncClient.predict, {_N} tasks", ("asyncio", _N), _MANY, _TASKS),
+    Row(f"Client.submit, {_N} futures", ("submit", _N), _MANY),
+    Row(f"Client.map, window of {_N}", ("map", _N), _MANY),
 )
 
 _Costs = dict[Way, list[Cost]]
@@ -88,22 +88,22 @@ def client(run: Run) -> Found:
             return Found(measured(served.endpoint, run))
 
 
-def measured(endpoint: str, run: Run) -> list[Figure]:
-    """Measure all ways at a daemon that is there and serves A."""
-    ways = {way for row in _ROWS for way in row.turns(0)}
+def measured(endpoint: str, run: Run, rows: Sequence[Row] = ROWS) -> list[Figure]:
+    """Measure some ways at a daemon that is there and serves A."""
+    ways = {way for row in rows for way in row.turns(0)}
     with contextlib.ExitStack() as stack:
         askers = {way: stack.enter_context(asking(way, endpoint)) for way in sorted(ways)}
-        costs: list[_Costs] = [{way: [] for way in row.turns(0)} for row in _ROWS]
+        costs: list[_Costs] = [{way: [] for way in row.turns(0)} for row in rows]
         for number in run.numbers():
-            for row, found in zip(_ROWS, costs, strict=True):
+            for row, found in zip(rows, costs, strict=True):
                 for way in row.turns(number):
                     if not askers[way].missing:
                         found[way].append(askers[way].measure(run.seconds * PART_OF_SECONDS))
-    ratios = [figure for row, found in zip(_ROWS, costs, strict=True) for figure in _ratios(row, found, askers)]
-    return [*ratios, *(_bare(way, costs, askers[way]) for way in _BARE)]
+    ratios = [figure for row, found in zip(rows, costs, strict=True) for figure in _ratios(row, found, askers)]
+    return [*ratios, *(_bare(way, costs, askers[way]) for way in _BARE if way in askers)]
 
 
-def _ratios(row: _Row, costs: _Costs, askers: dict[Way, Asker]) -> Iterator[Figure]:
+def _ratios(row: Row, costs: _Costs, askers: dict[Way, Asker]) -> Iterator[Figure]:
     for limit, goal in ((row.plain, GOAL), (row.like, "")):
         if limit is None:
             continue

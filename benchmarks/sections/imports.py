@@ -12,8 +12,6 @@ from benchmarks.report.found import Found, median
 from benchmarks.sections.measured import ratios
 from benchmarks.sections.stage import Run
 
-#: An import is short: so many are timed for each round.
-TIMES = 3
 #: Prints the seconds from before the import to after it, so that the interpreter's own start is left out.
 _PROGRAM = "import time; start = time.perf_counter(); import {modules}; print(time.perf_counter() - start)"
 
@@ -22,7 +20,7 @@ def imports(run: Run) -> Found:
     """What `import predictd` costs."""
     floor, ours = [], []
     for _ in run.numbers():
-        for _ in range(TIMES):
+        for _ in range(run.imports_a_round):
             floor.append(import_ms("numpy, zmq"))
             ours.append(import_ms("predictd"))
     figure = Figure(

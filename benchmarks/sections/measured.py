@@ -8,19 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmarks.loads.load import Load
-from benchmarks.report.found import LimitRow, LoadRow, Rounds, load_row, median
+from benchmarks.report.found import LimitRow, LoadRow, Rounds, load_row
 
 #: Ways of asking, and of running the model without asking anybody; in words for the tables.
-CLIENT, REMOTE_MODEL, WIRE, ECHO, OPEN = "client", "remote model", "wire", "echo", "open"
+CLIENT, REMOTE_MODEL, WIRE, ECHO = "client", "remote model", "wire", "echo"
+#: An open loop, and the closed one right before it whose rate is the capacity.
+CAPACITY, OPEN = "capacity", "open"
 CONCRETE, SESSION, PREDICT, MEMCPY = "concrete", "session", "predict", "memcpy"
+#: The same once more, right beside the callers' crowd, with the batch that its goal speaks of.
+CONCRETE_BESIDE, SESSION_BESIDE = "concrete beside", "session beside"
+BESIDE = {CONCRETE: CONCRETE_BESIDE, SESSION: SESSION_BESIDE}
 WORDS = {
     CLIENT: "Client.predict",
     REMOTE_MODEL: "RemoteModel.predict",
     WIRE: "ready-made frames to predictd",
     ECHO: "the same frames to a bare echo",
-    OPEN: "Client.predict, open loop",
+    CAPACITY: "closed loop, right before an open one",
+    OPEN: "open loop",
     CONCRETE: "concrete function",
+    CONCRETE_BESIDE: "concrete function, beside the crowd",
     SESSION: "session callable, frozen graph",
+    SESSION_BESIDE: "session callable, beside the crowd",
     PREDICT: "model.predict",
     MEMCPY: "memcpy of the input",
 }
@@ -62,10 +70,9 @@ class Measured:
         found = self.loads.get((way, count)) or self.limits[way, count]
         return tuple(one.p50_us for one in found)
 
-    def best(self, way: str) -> int:
-        """Return the rows with which a way of running the model is fastest, by the median of all rounds."""
-        rows = [rows for name, rows in self.limits if name == way]
-        return max(rows, key=lambda count: median(self.rows_per_s(way, count)))
+    def beside(self, way: str) -> int:
+        """Return the rows that a way of running the model had beside the crowd."""
+        return next(rows for name, rows in self.limits if name == BESIDE[way])
 
     def rows_per_s(self, way: str, rows: int) -> Rounds:
         """Return a limit's rows per second, round by round."""

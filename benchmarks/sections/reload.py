@@ -30,7 +30,6 @@ LOADS: dict[str, tuple[int, float]] = {
     "4 callers, 400 requests/s": (4, 400.0),
     "8 callers without a pause": (8, 0.0),
 }
-LOADS_A_ROUND = 10
 #: A round is so many turns long, without its loads.
 TURN = 2.0
 GOAL = "<= 2"
@@ -68,29 +67,30 @@ def measured(endpoint: str, model: Path, what: str, run: Run) -> Iterator[Figure
     ):
         time.sleep(run.seconds / 2)
         for _ in run.numbers():
-            found.append(_round(client, model, callers.ask, run.seconds * TURN))
+            found.append(_round(client, model, callers.ask, run))
         failed = callers.ask([])
     yield Figure(
         f"{what}: p99 while a version is loaded / p99 else", _ratios(found, 99), goal=GOAL, beside=_beside(found)
     )
     yield Figure(f"{what}: p50 while a version is loaded / p50 else", _ratios(found, 50))
-    loads = f"{len(found) * LOADS_A_ROUND} loads, {statistics.mean(one.load_s for one in found):.2f} s each"
+    loads = f"{len(found) * run.loads_a_round} loads, {statistics.mean(one.load_s for one in found):.2f} s each"
     yield Figure(f"{what}: failed requests", (float(failed["failed"]),), unit="", goal="<= 0", beside=loads)
 
 
-def _round(client: predictd.Client, model: Path, tell: _Tell, seconds: float) -> _Round:
+def _round(client: predictd.Client, model: Path, tell: _Tell, run: Run) -> _Round:
+    part_s = run.seconds * TURN / run.loads_a_round
     steady: list[_Window] = []
     during: list[_Window] = []
-    for _ in range(LOADS_A_ROUND):
+    for _ in range(run.loads_a_round):
         begin = time.monotonic()
-        time.sleep(seconds / LOADS_A_ROUND)
+        time.sleep(part_s)
         steady.append((begin, time.monotonic()))
         os.utime(model)
         begin = time.monotonic()
         client.load(A.name)
         during.append((begin, time.monotonic()))
         # The version before leaves meanwhile: part of neither.
-        time.sleep(seconds / LOADS_A_ROUND / 2)
+        time.sleep(part_s / 2)
     load_s = statistics.mean(end - begin for begin, end in during)
     return _Round(np.array(tell(steady)["ms"]), np.array(tell(during)["ms"]), load_s)
 

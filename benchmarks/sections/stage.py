@@ -33,6 +33,10 @@ class Run:
         say: Is told how far it is.
         most_callers: No load has more.
         batches: Batches that the limits are measured at.
+        fewest_calls: Each turn of a limit has so many calls at least: a median of two is the slower one.
+        fewest_answers: The window of a percentile that has a goal is so long that it has so many.
+        loads_a_round: How often a file is loaded anew in a round of section reload.
+        imports_a_round: How many imports a round of section imports times.
         many_rows: Rows of the call that asks for very many at once.
     """
 
@@ -41,6 +45,10 @@ class Run:
     say: Callable[[str], None] = lambda text: None
     most_callers: int = 256
     batches: tuple[int, ...] = BATCHES
+    fewest_calls: int = 9
+    fewest_answers: int = 1000
+    loads_a_round: int = 10
+    imports_a_round: int = 3
     many_rows: int = 1_000_000
 
     def numbers(self) -> Iterator[int]:

@@ -5,14 +5,17 @@ Owns which ratios are figures, and their goals. Turns are in `turns.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from benchmarks import workloads
+from benchmarks.loads.load import Load
 from benchmarks.report.figures import Figure
 from benchmarks.report.found import Found, median, process_rows
 from benchmarks.sections.measured import (
+    BESIDE,
     CLIENT,
     CONCRETE,
+    CONCRETE_BESIDE,
     ECHO,
     MEMCPY,
     OPEN,
@@ -25,11 +28,8 @@ from benchmarks.sections.measured import (
     ratios,
 )
 from benchmarks.sections.stage import Run, Stage, stage
-from benchmarks.sections.turns import SHARES, WorkloadTurns
+from benchmarks.sections.turns import JUDGED_SHARE, SHARES, WorkloadTurns
 from benchmarks.workloads import Workload
-
-#: The share of capacity whose open loop has a goal, in percent.
-JUDGED_SHARE = 80
 
 
 def a(run: Run) -> Found:
@@ -51,7 +51,7 @@ def a_on(there: Stage, run: Run) -> Found:
         )
     ]
     crowd = turns.crowd
-    batch_1 = measured.rows_per_s(CONCRETE, 1)
+    batch_1 = measured.rows_per_s(CONCRETE_BESIDE, 1)
     figures += [
         Figure(
             f"A, {crowd} callers: throughput / in-process batch-1 rate",
@@ -132,8 +132,8 @@ def _batched(workload: Workload, run: Run, name: str, goal: str) -> Found:
 def batched_on(there: Stage, workload: Workload, run: Run, name: str, goal: str) -> Found:
     """Measure a workload whose limit is the model at its best batch, where everything runs already."""
     turns, measured = _measured(there, workload, run, name)
-    crowd, best = turns.crowd, measured.best(CONCRETE)
-    limit = measured.rows_per_s(CONCRETE, best)
+    crowd = turns.crowd
+    limit = measured.rows_per_s(CONCRETE_BESIDE, measured.beside(CONCRETE))
     figures = [
         Figure(
             f"{name}, {crowd} callers: throughput / best batched rate of the in-process concrete function",
@@ -154,7 +154,10 @@ def _measured(there: Stage, workload: Workload, run: Run, name: str) -> tuple[Wo
 def _common(measured: Measured, name: str, crowd: int) -> Iterator[Figure]:
     """Yield what is asked of every workload."""
     for share in SHARES:
-        loads = measured.loads[OPEN, share]
+        rounds = measured.loads[OPEN, share]
+        # Where the machine got slower after the capacity was measured, times only tell how long the window was.
+        loads = [load for load in rounds if not load.is_overloaded] or rounds
+        left_out = len(rounds) - len(loads)
         yield Figure(
             f"{name}, open loop at {share} % of capacity: p99 / p50",
             tuple(load.p99_us / load.p50_us for load in loads),
@@ -162,7 +165,10 @@ def _common(measured: Measured, name: str, crowd: int) -> Iterator[Figure]:
             beside=(
                 f"p50 {median(load.p50_us for load in loads) / 1000:.2f} ms, p99 "
                 f"{median(load.p99_us for load in loads) / 1000:.2f} ms at "
-                f"{median(load.per_second for load in loads):,.0f}/s"
+                f"{median(load.per_second for load in loads):,.0f}/s of "
+                f"{median(load.offered_per_second for load in loads):,.0f}/s asked for, "
+                f"{min(load.answers for load in loads):,} answers a round or more"
+                f"{_overloaded(loads, left_out)}"
             ),
         )
     clients = measured.loads[CLIENT, crowd]
@@ -180,6 +186,12 @@ def _common(measured: Measured, name: str, crowd: int) -> Iterator[Figure]:
             unit="us",
             beside=f"bare echo's {median(load.server_cpu_us for load in measured.loads[ECHO, crowd]):.0f} us",
         )
+
+
+def _overloaded(loads: Sequence[Load], left_out: int) -> str:
+    if left_out:
+        return f"; {left_out} overloaded rounds left out"
+    return "; every round overloaded" if all(load.is_overloaded for load in loads) else ""
 
 
 def _found(there: Stage, measured: Measured, figures: list[Figure]) -> Found:
@@ -241,8 +253,8 @@ def _duration(us: float) -> str:
 
 def _best(measured: Measured) -> str:
     told = []
-    for way in (CONCRETE, SESSION):
+    for way in BESIDE:
         if way not in measured.missing:
-            rows = measured.best(way)
-            told.append(f"{WORDS[way]} {median(measured.rows_per_s(way, rows)):,.0f}/s at batch {rows}")
+            rows = measured.beside(way)
+            told.append(f"{WORDS[way]} {median(measured.rows_per_s(BESIDE[way], rows)):,.0f}/s at batch {rows}")
     return ", ".join(told)

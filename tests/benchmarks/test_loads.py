@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 import predictd
 from benchmarks import workloads
 from benchmarks.limits import echo_process
-from benchmarks.loads import calls
+from benchmarks.loads import calls, ways
 from benchmarks.loads.caller_process import arrivals
-from benchmarks.loads.load import Crew, Target, crew, rate_between
+from benchmarks.loads.load import Crew, Load, Target, crew, rate_between
 from benchmarks.processes import running
 from benchmarks.processes.cpu import cpu_s
 from benchmarks.processes.running import Conversation, conversation
@@ -64,15 +65,31 @@ def test_a_crew_asks_whoever_it_is_told_to() -> None:
         rare = callers.measure(asked, 1, 0.01, rate=1)
         together = callers.beside([asked, Target(calls.RECEIPTS, *tuple_of(asked))], 2, 0.1)
         frames = callers.measure(Target(calls.FRAMES, *tuple_of(asked)), 1, 0.05)
+        piped = callers.measure(Target(calls.PIPE, *tuple_of(asked)), 3, 0.05)
+        drawn = callers.measure(Target(calls.PIPE, *tuple_of(asked)), 3, 0.3, rate=50)
+        tasks = callers.measure(Target(calls.TASKS, *tuple_of(asked)), 3, 0.05)
     assert closed.per_second > slow.per_second
     assert closed.p99_us >= closed.p50_us > 0
     assert rare.p50_us > 0
     assert closed.client_cpu_us > 0
     assert closed.server_cpu_us > 0
-    assert frames.per_second > 0
+    assert min(frames.per_second, piped.per_second, tasks.per_second) > 0
+    assert drawn.answers == round(drawn.offered_per_second * 0.3) > 0
+    assert (closed.offered_per_second, closed.is_overloaded) == (0, False)
     (_, silent), (_, told) = together
     assert silent.execute_ms == ()
     assert len(told.execute_ms) == len(told.took) > 0
+
+
+@pytest.mark.integration
+def test_ways_of_asking_count_their_answers() -> None:
+    # In a process of their own: they keep their sockets and loops until it ends.
+    asks = "import sys; from benchmarks.loads.ways import WAYS; print([WAYS[n](sys.argv[1], 2)(0.02) for n in WAYS])"
+    with fake_server(mlp(answer=[0.1] * 10), endpoint=new_endpoint()) as server:
+        done = subprocess.run([sys.executable, "-c", asks, server.endpoint], capture_output=True, text=True, check=True)
+    counts = json.loads(done.stdout)
+    assert len(counts) == len(ways.WAYS)
+    assert all(count > 0 for count in counts), counts
 
 
 def tuple_of(target: Target) -> tuple[str, int, str]:
@@ -90,6 +107,23 @@ def test_a_call_that_fails_ends_the_measurement() -> None:
             pytest.raises(RuntimeError, match="ended with exit code 1"),
         ):
             callers.measure(asked, 1, 0.05)
+
+
+def test_a_loop_that_is_answered_less_than_it_asks_is_overloaded() -> None:
+    assert Load(80.0, 1, 1, 1, 1, 10, 100.0).is_overloaded
+    assert not Load(95.0, 1, 1, 1, 1, 10, 100.0).is_overloaded
+
+
+@pytest.mark.integration
+def test_a_refusal_ends_an_open_loop() -> None:
+    with fake_server(mlp(answer=[0.1] * 10), endpoint=new_endpoint()) as server, crew(1) as callers:
+        asked = Target(calls.PIPE, server.endpoint, os.getpid(), workloads.A.name)
+        callers.measure(asked, 1, 0.01)
+        with (
+            server.faults.refuse(predictd.PredictionError("broken")),
+            pytest.raises(RuntimeError, match="ended with exit code 1"),
+        ):
+            callers.measure(asked, 1, 0.1, rate=100)
 
 
 @pytest.mark.integration

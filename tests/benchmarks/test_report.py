@@ -24,7 +24,7 @@ ROUNDS = st.lists(VALUES, max_size=5).map(tuple)
 TEXTS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=10)
 GOALS = st.one_of(st.just(""), st.builds("{} {}".format, st.sampled_from(["<=", ">="]), st.integers(1, 100)))
 FIGURES = st.builds(Figure, TEXTS, ROUNDS, TEXTS, GOALS, TEXTS)
-LOADS = st.builds(LoadRow, TEXTS, TEXTS, TEXTS, ROUNDS, ROUNDS, ROUNDS, ROUNDS, ROUNDS)
+LOADS = st.builds(LoadRow, TEXTS, TEXTS, TEXTS, ROUNDS, ROUNDS, ROUNDS, ROUNDS, ROUNDS, ROUNDS)
 LIMITS = st.builds(LimitRow, TEXTS, TEXTS, st.integers(1, 128), ROUNDS, ROUNDS)
 PROCESSES = st.builds(ProcessRow, TEXTS, VALUES, VALUES, VALUES)
 FOUND = st.builds(

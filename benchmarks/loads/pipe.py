@@ -1,0 +1,131 @@
+"""Many requests under way from one thread: ready-made frames on one DEALER, each with an id of its own.
+
+Owns the cheapest way of offering a load. A thread for each request that waits until it is due costs 108 us a request
+where callers that ask on and on cost 64: on two cores the open loop of such threads measures itself. One thread belongs
+to one pipe; nothing is packed, read or checked but the answer's kind and id.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import zmq
+
+from benchmarks.loads.calls import ANSWER_TIMEOUT_MS, Record, request_frames, sleep_until
+from benchmarks.workloads import Workload
+from predictd_proto.frames import ENVELOPE_BYTES
+
+#: Requests beyond this wait on this side, and count as late: a server's queue has an end.
+MOST_UNDER_WAY = 256
+
+#: Ids from here on all take as many bytes.
+_FIRST_ID = 1 << 40
+_ID_BYTES = 8
+
+
+class Pipe:
+    """One socket with requests for one row.
+
+    Args:
+        context: Makes the socket.
+        endpoint: Where the server listens.
+        workload: What is asked for.
+
+    Raises:
+        RuntimeError: The first answer does not hold the request's id.
+    """
+
+    def __init__(self, context: Any, endpoint: str, workload: Workload) -> None:
+        self._dealer = context.socket(zmq.DEALER)
+        for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
+            self._dealer.setsockopt(option, 0)
+        self._dealer.connect(endpoint)
+        self._endpoint = endpoint
+        self._descriptor = self._dealer.getsockopt(zmq.FD)
+        header, *self._tensors = request_frames(workload, _FIRST_ID)
+        first = _FIRST_ID.to_bytes(_ID_BYTES, "big")
+        self._before, self._after = bytes(header).split(first)
+        self._next_id = _FIRST_ID
+        #: When each request that is under way was due.
+        self._dues: dict[int, float] = {}
+        self._record: Record = ([], [])
+        self._dealer.send_multipart(self._frames(_FIRST_ID))
+        answer = self._dealer.recv_multipart()[0]
+        self._kind = answer[:ENVELOPE_BYTES]
+        self._place = answer.find(first)
+        if self._place < 0:
+            text = f"{endpoint} answered without the request's id: {answer[:80]!r}"
+            raise RuntimeError(text)
+
+    def closed(self, under_way: int, first_s: float, end_s: float) -> Record:
+        """Keep so many requests under way from one time to another; return when each was answered, and how late."""
+        self._record = ([], [])
+        sleep_until(first_s)
+        now = time.monotonic()
+        for _ in range(under_way):
+            self._send(now)
+        while self._dues:
+            answered = self._take()
+            now = time.monotonic()
+            if now < end_s:
+                for _ in range(answered):
+                    self._send(now)
+            if not answered:
+                self._wait(ANSWER_TIMEOUT_MS / 1000)
+        return self._record
+
+    def open(self, dues: Iterable[float]) -> Record:
+        """Ask whenever a request is due; return when each was answered, and how long after it was due."""
+        self._record = ([], [])
+        for due_s in dues:
+            while True:
+                answered = self._take()
+                left_s = due_s - time.monotonic()
+                is_full = len(self._dues) >= MOST_UNDER_WAY
+                if left_s <= 0 and not is_full:
+                    break
+                if not answered:
+                    self._wait(ANSWER_TIMEOUT_MS / 1000 if is_full else left_s, is_answer_due=is_full)
+            self._send(due_s)
+        while self._dues:
+            if not self._take():
+                self._wait(ANSWER_TIMEOUT_MS / 1000)
+        return self._record
+
+    def _frames(self, number: int) -> list[Any]:
+        return [self._before + number.to_bytes(_ID_BYTES, "big") + self._after, *self._tensors]
+
+    def _send(self, due_s: float) -> None:
+        self._next_id += 1
+        self._dues[self._next_id] = due_s
+        self._dealer.send_multipart(self._frames(self._next_id), copy=True)
+
+    def _take(self) -> int:
+        """Take all answers that are here; return how many."""
+        count = 0
+        ends, took = self._record
+        while True:
+            try:
+                answer = self._dealer.recv_multipart(zmq.NOBLOCK)[0]
+            except zmq.Again:
+                return count
+            # A refusal would be the fastest answer of all.
+            if answer[:ENVELOPE_BYTES] != self._kind:
+                text = f"{self._endpoint} gave another kind of answer than before: {answer[:200]!r}"
+                raise RuntimeError(text)
+            now = time.monotonic()
+            number = int.from_bytes(answer[self._place : self._place + _ID_BYTES], "big")
+            ends.append(now)
+            took.append(now - self._dues.pop(number))
+            count += 1
+
+    def _wait(self, seconds: float, *, is_answer_due: bool = True) -> None:
+        # The socket's own poll counts in milliseconds: too coarse for thousands of requests a second. Its descriptor
+        # tells of a change once, which the receive that found nothing has just taken.
+        came = select.select([self._descriptor], [], [], seconds)[0]
+        if is_answer_due and not came:
+            text = f"{self._endpoint} said nothing for {seconds:.0f} s with {len(self._dues)} requests under way"
+            raise RuntimeError(text)

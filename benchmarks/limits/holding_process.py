@@ -1,7 +1,7 @@
 """A script that holds a model as scripts do: `python -m benchmarks.limits.holding_process FILE NAME`.
 
-It loads the file and predicts as many rows as the daemon takes at once, and one. Then it waits: its memory is what the
-daemon's is compared with.
+It loads the file and predicts what the daemon is asked for as well, as often: as many rows as that takes at once, and
+one. Then it waits: its memory is what the daemon's is compared with.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-MOST_ROWS = 64
+#: Rows of a call, and how many such calls: what either side keeps of them is part of its memory.
+ROWS = (64, 1)
+CALLS = 20
 
 
 def main(path: str, name: str) -> None:
@@ -24,8 +26,9 @@ def main(path: str, name: str) -> None:
 
     model = keras.saving.load_model(path)
     row = WORKLOADS[name].row()
-    for rows in (MOST_ROWS, 1):
-        model.predict(np.repeat(row, rows, axis=0), verbose=0)
+    for rows in ROWS:
+        for _ in range(CALLS):
+            model.predict(np.repeat(row, rows, axis=0), verbose=0)
     print(json.dumps({"ready": True}), flush=True)
     sys.stdin.read()
 

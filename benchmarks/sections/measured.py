@@ -12,6 +12,8 @@ from benchmarks.report.found import LimitRow, LoadRow, Rounds, load_row
 
 #: Ways of asking, and of running the model without asking anybody; in words for the tables.
 CLIENT, REMOTE_MODEL, WIRE, ECHO = "client", "remote model", "wire", "echo"
+#: Callers with a process each, as prefork children are, and tasks of one client in each of the two processes.
+LONE_CLIENT, LONE_ECHO, TASKS = "lone client", "lone echo", "tasks"
 #: An open loop, and the closed one right before it whose rate is the capacity.
 CAPACITY, OPEN = "capacity", "open"
 CONCRETE, SESSION, PREDICT, MEMCPY = "concrete", "session", "predict", "memcpy"
@@ -23,6 +25,9 @@ WORDS = {
     REMOTE_MODEL: "RemoteModel.predict",
     WIRE: "ready-made frames to predictd",
     ECHO: "the same frames to a bare echo",
+    LONE_CLIENT: "Client.predict, a process for each caller",
+    LONE_ECHO: "ready-made frames to a bare echo, a process for each caller",
+    TASKS: "AsyncClient.predict, a task for each caller",
     CAPACITY: "closed loop, right before an open one",
     OPEN: "open loop",
     CONCRETE: "concrete function",

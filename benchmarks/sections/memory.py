@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
 
 import predictd
 from benchmarks import workloads
+from benchmarks.limits.holding_process import CALLS, ROWS
 from benchmarks.processes.celery_children import idle_child_mib
 from benchmarks.processes.daemon import daemon
 from benchmarks.processes.memory import MIB, memory_of
@@ -18,7 +24,6 @@ from benchmarks.workloads import Workload
 
 #: Each start takes seconds, and what a process takes differs little from one to the next.
 MOST_ROUNDS = 2
-CALLS = 200
 
 
 def memory(run: Run) -> Found:
@@ -44,24 +49,18 @@ def memory(run: Run) -> Found:
 
 def _served(workload: Workload, name: str, run: Run) -> tuple[Figure, list[ProcessRow]]:
     """Compare what the kernel counts for each as if it were alone (RSS): both map the same libraries."""
-    ours: list[float] = []
-    script: list[float] = []
+    found: dict[str, list[float]] = {"daemon": [], "script": []}
     processes: list[ProcessRow] = []
     with models_made([workload], run) as directory:
         file = model_file(directory, workload)
         for number in range(min(run.rounds, MOST_ROUNDS)):
             run.say(f"{name}: round {number + 1}")
-            with daemon(directory, [file]) as served, predictd.Client(served.endpoint) as client:
-                for _ in range(CALLS):
-                    client.predict(workload.name, workload.row())
-                with conversation(
-                    "benchmarks.limits.holding_process", file, workload.name, stderr=subprocess.DEVNULL
-                ) as holding:
-                    ours.append(memory_of([served.pid]).rss_bytes / MIB)
-                    script.append(memory_of([holding.pid]).rss_bytes / MIB)
-                    processes = process_rows(
-                        [(f"memory: daemon with {name}", served.pid), (f"memory: script with {name}", holding.pid)]
-                    )
+            processes = []
+            for who, holding in _order(number):
+                with holding(directory, file, workload) as pid:
+                    found[who].append(memory_of([pid]).rss_bytes / MIB)
+                    processes += process_rows([(f"memory: {who} with {name}", pid)])
+    ours, script = found["daemon"], found["script"]
     figure = Figure(
         f"{name}: memory of the server / of a script that holds the model",
         ratios(tuple(ours), tuple(script)),
@@ -69,3 +68,27 @@ def _served(workload: Workload, name: str, run: Run) -> tuple[Figure, list[Proce
         beside=f"ours {median(ours):,.0f} MiB, script {median(script):,.0f} MiB",
     )
     return figure, processes
+
+
+_Holding = Callable[[Path, Path, Workload], contextlib.AbstractContextManager[int]]
+
+
+def _order(number: int) -> list[tuple[str, _Holding]]:
+    """Return who is started in a round, one after the other has ended; the order alternates."""
+    order: list[tuple[str, _Holding]] = [("daemon", _daemon), ("script", _script)]
+    return order[::-1] if number % 2 else order
+
+
+@contextlib.contextmanager
+def _daemon(directory: Path, file: Path, workload: Workload) -> Iterator[int]:
+    with daemon(directory, [file]) as served, predictd.Client(served.endpoint) as client:
+        for rows in ROWS:
+            for _ in range(CALLS):
+                client.predict(workload.name, np.repeat(workload.row(), rows, axis=0))
+        yield served.pid
+
+
+@contextlib.contextmanager
+def _script(directory: Path, file: Path, workload: Workload) -> Iterator[int]:
+    with conversation("benchmarks.limits.holding_process", file, workload.name, stderr=subprocess.DEVNULL) as holding:
+        yield holding.pid

@@ -35,6 +35,7 @@ class Run:
         batches: Batches that the limits are measured at.
         fewest_calls: Each turn of a limit has so many calls at least: a median of two is the slower one.
         fewest_answers: The window of a percentile that has a goal is so long that it has so many.
+        lone_callers: How many callers have a process each, where there are such.
         loads_a_round: How often a file is loaded anew in a round of section reload.
         imports_a_round: How many imports a round of section imports times.
         many_rows: Rows of the call that asks for very many at once.
@@ -47,6 +48,7 @@ class Run:
     batches: tuple[int, ...] = BATCHES
     fewest_calls: int = 9
     fewest_answers: int = 1000
+    lone_callers: int = 8
     loads_a_round: int = 10
     imports_a_round: int = 3
     many_rows: int = 1_000_000
@@ -68,6 +70,7 @@ class Stage:
         echo: The bare echo.
         crew: The callers.
         models: The same models in a process of their own.
+        lone_callers: Callers each in a process of its own, as prefork children are; None where nobody asks for them.
     """
 
     directory: Path
@@ -75,6 +78,7 @@ class Stage:
     echo: Daemon
     crew: Crew
     models: Conversation
+    lone_callers: Crew | None = None
 
     def target(self, kind: str, workload: Workload) -> Target:
         """Return the daemon as a target."""
@@ -107,7 +111,11 @@ def models_made(workloads: Sequence[Workload], run: Run) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def stage(
-    workloads: Sequence[Workload], run: Run, *options: str, local: Sequence[Workload] | None = None
+    workloads: Sequence[Workload],
+    run: Run,
+    *options: str,
+    local: Sequence[Workload] | None = None,
+    lone_callers: bool = False,
 ) -> Iterator[Stage]:
     """Start everything for some workloads.
 
@@ -116,6 +124,7 @@ def stage(
         run: Is told how far it is.
         options: More options of `predictd serve`.
         local: Those that are run in process as well; None for all.
+        lone_callers: Whether there are callers with a process each.
     """
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(models_made(workloads, run))
@@ -129,4 +138,5 @@ def stage(
         models = stack.enter_context(
             conversation("benchmarks.limits.model_process", directory, *names, stderr=subprocess.DEVNULL)
         )
-        yield Stage(directory, served, Daemon(endpoint, echo.pid), stack.enter_context(crew()), models)
+        lone = stack.enter_context(crew(run.lone_callers)) if lone_callers else None
+        yield Stage(directory, served, Daemon(endpoint, echo.pid), stack.enter_context(crew()), models, lone)

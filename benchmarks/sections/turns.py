@@ -11,18 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from benchmarks.loads import calls
-from benchmarks.loads.load import Load, Target
+from benchmarks.loads.load import Crew, Load, Target
 from benchmarks.sections.measured import (
     BESIDE,
     CAPACITY,
     CLIENT,
     CONCRETE,
     ECHO,
+    LONE_CLIENT,
+    LONE_ECHO,
     MEMCPY,
     OPEN,
     PREDICT,
     REMOTE_MODEL,
     SESSION,
+    TASKS,
     WIRE,
     Key,
     Limit,
@@ -94,18 +97,24 @@ class WorkloadTurns:
         yield self._load((ECHO, callers), stage.echoed(workload))
         if callers > 1:
             yield asked
+        if callers == self.crowd and workload is A:
+            yield self._load((TASKS, callers), stage.target(calls.TASKS, workload))
         if callers == self.crowd:
             yield from self._limit(CONCRETE, beside=True)
             yield from self._limit(SESSION, beside=True)
+            if lone := stage.lone_callers:
+                count = len(lone.members)
+                yield self._load((LONE_CLIENT, count), stage.target(calls.CLIENT, workload), lone)
+                yield self._load((LONE_ECHO, count), stage.echoed(workload), lone)
         if callers == 1:
             yield asked
             for way in (CONCRETE, MEMCPY, SESSION, PREDICT):
                 yield from self._limit(way)
             yield self._load((REMOTE_MODEL, 1), stage.target(calls.MODEL, workload))
 
-    def _load(self, key: Key, target: Target) -> Turn:
+    def _load(self, key: Key, target: Target, crew: Crew | None = None) -> Turn:
         def turn(seconds: float) -> None:
-            self._note_load(key, self._stage.crew.measure(target, key[1], seconds))
+            self._note_load(key, (crew or self._stage.crew).measure(target, key[1], seconds))
 
         return key, turn
 

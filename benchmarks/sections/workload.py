@@ -17,11 +17,14 @@ from benchmarks.sections.measured import (
     CONCRETE,
     CONCRETE_BESIDE,
     ECHO,
+    LONE_CLIENT,
+    LONE_ECHO,
     MEMCPY,
     OPEN,
     PREDICT,
     REMOTE_MODEL,
     SESSION,
+    TASKS,
     WIRE,
     WORDS,
     Measured,
@@ -34,7 +37,7 @@ from benchmarks.workloads import Workload
 
 def a(run: Run) -> Found:
     """A: one row of a tiny MLP (64-128-10)."""
-    with stage([workloads.A], run) as there:
+    with stage([workloads.A], run, lone_callers=True) as there:
         return a_on(there, run)
 
 
@@ -81,6 +84,10 @@ def a_on(there: Stage, run: Run) -> Found:
         _server_cpu(measured, "A, ready-made frames", WIRE, crowd, "<= 2"),
         _server_cpu(measured, "A, Client.predict", CLIENT, crowd),
     ]
+    figures.append(_rate(measured, f"A, {crowd} callers as tasks of an AsyncClient a process", TASKS, ECHO, crowd))
+    if there.lone_callers:
+        count = len(there.lone_callers.members)
+        figures.append(_rate(measured, f"A, {count} callers in {count} processes", LONE_CLIENT, LONE_ECHO, count))
     return _found(there, measured, [*figures, *_common(measured, "A", crowd)])
 
 
@@ -125,7 +132,7 @@ def e(run: Run) -> Found:
 
 
 def _batched(workload: Workload, run: Run, name: str, goal: str) -> Found:
-    with stage([workload], run) as there:
+    with stage([workload], run, lone_callers=workload is workloads.D) as there:
         return batched_on(there, workload, run, name, goal)
 
 
@@ -143,6 +150,16 @@ def batched_on(there: Stage, workload: Workload, run: Run, name: str, goal: str)
         ),
         _p50(measured, f"{name}, 1 caller: p50 / p50 of the in-process concrete function", CONCRETE),
     ]
+    if there.lone_callers:
+        count = len(there.lone_callers.members)
+        lone = measured.rates(LONE_CLIENT, count)
+        figures.append(
+            Figure(
+                f"{name}, {count} callers in {count} processes: throughput / the same batched rate",
+                ratios(lone, limit),
+                beside=f"ours {median(lone):,.0f}/s",
+            )
+        )
     return _found(there, measured, [*figures, *_common(measured, name, crowd)])
 
 
@@ -205,7 +222,7 @@ def _found(there: Stage, measured: Measured, figures: list[Figure]) -> Found:
     return Found(figures, measured.load_rows(), measured.limit_rows(), process_rows(pids))
 
 
-def _rate(measured: Measured, what: str, ours: str, limit: str, callers: int, goal: str) -> Figure:
+def _rate(measured: Measured, what: str, ours: str, limit: str, callers: int, goal: str = "") -> Figure:
     mine, bare = measured.rates(ours, callers), measured.rates(limit, callers)
     return Figure(
         f"{what}: throughput / bare echo's",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 
@@ -38,8 +39,7 @@ DEFAULTS = Run()
 @click.option("--page", "is_page", is_flag=True, help="Write what was measured into docs/performance.md too.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_page: bool) -> None:
     """Measure all sections, or those named."""
-    # As an exception, so that every process that was started is ended.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _end)
     unknown = set(names) - set(SECTIONS)
     if unknown:
         text = f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}"
@@ -47,22 +47,40 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_p
     console = Console(width=None if sys.stdout.isatty() else 180)
     report = Report(machine())
     console.print(", ".join(f"{name} {value}" for name, value in report.machine.items()))
-    for name in names or SECTIONS:
-        load, others = tuple(load_before()), OtherWork()
-        with console.status(name) as status:
-            run = Run(rounds, seconds, partial(_say, status, name))
-            found = SECTIONS[name](run)
-        section = SectionReport(title(name), found, rounds, seconds, load, round(others.cores(), 2))
-        report.sections[name] = section
-        show(f"{name}: {section.title} (others used {section.other_cores:.1f} cores)", found.figures, console)
-        # After each section: a run that is interrupted keeps what it has.
-        write(report, output)
-        if is_page:
-            page.write(page.stored().with_sections_of(report, SECTIONS))
-    draw(report, output)
-    missed = [figure.what for figure in report.figures() if figure.is_met is False]
-    console.print(f"missed: {'; '.join(missed)}" if missed else "every goal was met")
-    console.print(f"written: {output}", soft_wrap=True)
+    failed: list[str] = []
+    try:
+        for name in names or SECTIONS:
+            try:
+                section = measure(name, rounds, seconds, console)
+            except Exception:
+                # The others' figures are as good without it.
+                console.print(f"{name} failed:\n{traceback.format_exc()}", markup=False, soft_wrap=True)
+                failed.append(name)
+                continue
+            report.sections[name] = section
+            # After each section: a run that is interrupted keeps what it has.
+            write(report, output)
+            if is_page:
+                page.write(page.stored().with_sections_of(report, SECTIONS))
+    finally:
+        if report.sections:
+            draw(report, output)
+            console.print(f"written: {output}", soft_wrap=True)
+        missed = [figure.what for figure in report.figures() if figure.is_met is False]
+        console.print(f"missed: {'; '.join(missed)}" if missed else "every goal of what was measured was met")
+    if failed:
+        console.print(f"failed: {', '.join(failed)}")
+        sys.exit(1)
+
+
+def measure(name: str, rounds: int, seconds: float, console: Console) -> SectionReport:
+    """Measure one section, and print what it found."""
+    load, others = tuple(load_before()), OtherWork()
+    with console.status(name) as status:
+        found = SECTIONS[name](Run(rounds, seconds, partial(_say, status, name)))
+    section = SectionReport(title(name), found, rounds, seconds, load, round(others.cores(), 2))
+    show(f"{name}: {section.title} (others used {section.other_cores:.1f} cores)", found.figures, console)
+    return section
 
 
 def write(report: Report, output: Path) -> None:
@@ -70,6 +88,12 @@ def write(report: Report, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "bench.md").write_text(f"# Benchmark\n\n{markdown(report)}\n")
     (output / "bench.json").write_text(report.as_json())
+
+
+def _end(number: int, frame: object) -> None:
+    # As an exception, so that every process that was started is ended; a second signal must not cut that short.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _say(status: Status, name: str, text: str) -> None:

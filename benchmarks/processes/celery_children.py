@@ -11,7 +11,10 @@ import subprocess
 import sys
 import time
 
+import psutil
+
 from benchmarks.processes.memory import MIB, child_pids, memory_of
+from benchmarks.processes.running import running
 
 START_TIMEOUT_S = 60.0
 CHILDREN = 4
@@ -36,24 +39,25 @@ def idle_child_mib(kind: str) -> float:
         kind: "bare", or "predictd" for a worker with the predict task and a model.
     """
     program = f"{_APPS[kind]}app.worker_main(['worker', '--pool=prefork', '--concurrency={CHILDREN}'])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment()
-    )
+    children: list[psutil.Process] = []
+    command = [sys.executable, "-c", program]
     try:
-        children = _wait_for_children(process)
-        return memory_of(children).pss_bytes / len(children) / MIB
+        with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment()) as process:
+            pids = _wait_for_children(process)
+            children += map(psutil.Process, pids)
+            return memory_of(pids).pss_bytes / len(pids) / MIB
     finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        process.kill()
+        # A parent that had to be killed leaves its children.
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PREDICTD_")}
 
 
-def _wait_for_children(process: subprocess.Popen[bytes]) -> list[int]:
+def _wait_for_children(process: subprocess.Popen[str]) -> list[int]:
     deadline = time.monotonic() + START_TIMEOUT_S
     seen: list[int] = []
     while time.monotonic() < deadline and process.poll() is None:

@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 #: A turn, or a start with its imports, that takes this much longer than it should has lost an answer.
 ANSWER_TIMEOUT_S = 180.0
 END_TIMEOUT_S = 30.0
+BOUND = Path(__file__).with_name("bound.py")
 
 
 @contextlib.contextmanager
 def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a command for as long as the block lasts."""
-    process = subprocess.Popen(command, text=True, **options)
+    """Run a command for as long as the block lasts, and no longer than this process."""
+    bound = [sys.executable, "-I", str(BOUND), str(os.getpid()), *command]
+    process = subprocess.Popen(bound, text=True, **options)
     try:
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_TIMEOUT_S)
+        finally:
+            # Also where a second signal interrupts the wait.
             process.kill()
             process.wait()
 

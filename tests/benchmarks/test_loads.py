@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,6 +146,44 @@ def test_a_process_that_says_nothing_does_not_hold_the_benchmark_up(monkeypatch:
             Conversation(process)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.mark.integration
+def test_what_a_killed_benchmark_has_started_ends_with_it() -> None:
+    # It asks nothing of its standard input, as the daemon and Redis don't.
+    program = (
+        "import sys, time; from benchmarks.processes.running import running\n"
+        "with running([sys.executable, '-c', 'import time; time.sleep(600)']) as process:\n"
+        "    print(process.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as benchmark:
+        assert benchmark.stdout is not None
+        started = psutil.Process(int(benchmark.stdout.readline()))
+        benchmark.kill()
+    psutil.wait_procs([started], timeout=30)
+    # Where nobody reaps orphans at once, it stays as a zombie.
+    assert not started.is_running() or started.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.integration
+def test_an_interrupted_wait_still_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    )
+
+    def interrupt(process: subprocess.Popen[str], timeout: float | None = None) -> int:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    stack = contextlib.ExitStack()
+    process = stack.enter_context(running.running([sys.executable, "-c", program], stdout=subprocess.PIPE))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stack.close()
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_processor_time_is_that_of_all_threads() -> None:

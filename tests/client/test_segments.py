@@ -12,8 +12,10 @@ import pytest
 
 from predictd.connections import segments as room
 from predictd.connections.segments import Segments, may_share, segments_for
-from predictd_proto.errors import RemoteProtocolError
-from predictd_proto.messages import Welcome
+from predictd.requests.request_frames import answer_of
+from predictd_proto.errors import RemoteProtocolError, SegmentRefusedError
+from predictd_proto.frames import encode
+from predictd_proto.messages import ErrorResponse, Welcome
 from predictd_proto.segments import SHARED_TENSOR_BYTES, PlacedTensor, SegmentLimits
 from predictd_proto.tensors import Tensor
 from tests.server.shared_memory import memfds_of, needs_memfd
@@ -158,6 +160,23 @@ def test_after_a_refusal_nothing_is_lent_to_that_server_for_a_while(segments: Se
     for number in range(room._MOST_REFUSED + 1):
         Segments(LIMITS, f"server {number}").refuse()
     assert len(room._refused) <= room._MOST_REFUSED
+
+
+def refusal_of(request_id: int | None) -> list[bytes]:
+    frames = encode(ErrorResponse(id=request_id, code=SegmentRefusedError.code, message="no descriptor"))
+    return [bytes(frame) for frame in frames]
+
+
+def test_only_the_refusal_of_a_request_that_is_waited_for_closes_the_road(segments: Segments) -> None:
+    segments.lend(1, (tensor(),), BIG)
+    segments.give_up(1)
+    # Cancelled before the server read it, which then finds no descriptor: that says nothing of the others.
+    answer_of(refusal_of(1), "ipc:///p", segments)
+    assert len(segments.lend(2, (tensor(),), 0)[1]) == 1
+    answer_of(refusal_of(7), "ipc:///p", segments)
+    assert len(segments.lend(3, (tensor(),), 0)[1]) == 1
+    answer_of(refusal_of(3), "ipc:///p", segments)
+    assert segments.lend(4, (tensor(),), 0)[1] == ()
 
 
 def test_what_is_closed_lends_nothing_and_keeps_what_is_held(segments: Segments) -> None:

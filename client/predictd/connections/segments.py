@@ -210,22 +210,26 @@ class Segments:
             weakref.finalize(loan.view, self._returned.put, memory).atexit = False
         return loan.view.data
 
-    def settle(self, request_id: int, *, is_answered: bool) -> None:
+    def settle(self, request_id: int, *, is_answered: bool) -> bool:
         """End a request's loan.
 
         Args:
             request_id: Whose; of one that was lent nothing, nothing happens.
             is_answered: Whether the server has done with it, so that what was lent may be used again.
+
+        Returns:
+            Whether there was one; of a request that was given up there is none any more.
         """
         self._given_up.pop(request_id, None)
         loan = self._loans.pop(request_id, None)
         if loan is None or not is_answered:
-            return
+            return loan is not None
         for memory in loan.memories:
             if memory is not loan.outputs or loan.view is None:
                 self._free.append(memory)
         if _bytes_taken(self._process) > KEPT_BYTES:
             self._drop_free()
+        return True
 
     def give_up(self, request_id: int) -> None:
         """Take note that nobody waits for the answer to a request any more; the server may still work on it."""

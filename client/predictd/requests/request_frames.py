@@ -215,8 +215,9 @@ def answer_of(frames: list[Buffer], address: str, segments: Segments | None = No
         return message
     if isinstance(message, ErrorResponse):
         if segments is not None and message.id is not None:
-            segments.settle(message.id, is_answered=False)
-            if message.code == SegmentRefusedError.code:
+            was_lent = segments.settle(message.id, is_answered=False)
+            # What was cancelled before the server read it is gone when it looks, which is no reason to stop sharing.
+            if was_lent and message.code == SegmentRefusedError.code:
                 segments.refuse()
         return message
     text = f"server at {address}: expected an answer, got a {type(message).__name__}"

@@ -61,7 +61,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_segment_bytes", int, 1 << 30, "Clients' shared memory that is mapped; 0 shares none", 0, _MOST_BYTES),
     Setting("max_segments", int, 256, "Pieces of clients' shared memory that are mapped", 1, 1 << 16),
     Setting("max_client_segment_bytes", int, 256 << 20, "Shared memory of one client process", 1, _MOST_BYTES),
-    Setting("max_client_segments", int, 16, "Pieces of shared memory of one client process", 1, 1 << 16),
+    Setting("max_client_segments", int, 64, "Pieces of shared memory of one client process", 1, 1 << 16),
     Setting("max_timeout_ms", float, 300_000.0, "Longest that a request may wait, in ms", 1, 86_400_000),
     Setting("drain_timeout_s", float, 20.0, "On SIGTERM: how long to finish what was admitted, in s", 0, 3600),
     Setting("stuck_after_s", float, 120.0, "A run longer than this ends the process (exit code 70), in s", 1, 86_400),

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import mmap
 import os
+import threading
 from collections.abc import Iterator
+from time import monotonic
 
 import numpy as np
 import pytest
 
 from predictd.connections import segments as room
+from predictd.connections import shared_room
+from predictd.connections.pool import Pool
 from predictd.connections.segments import Segments, may_share, segments_for
+from predictd.connections.shared_room import IDLE_S, Room, bytes_taken
+from predictd.connections.transport import Connection
+from predictd.process import this_process
 from predictd.requests.request_frames import answer_of
 from predictd_proto.errors import RemoteProtocolError, SegmentRefusedError
 from predictd_proto.frames import encode
 from predictd_proto.messages import ErrorResponse, Welcome
 from predictd_proto.segments import SHARED_TENSOR_BYTES, PlacedTensor, SegmentLimits
-from predictd_proto.tensors import Tensor
+from predictd_proto.tensors import Buffer, Tensor
 from tests.server.shared_memory import memfds_of, needs_memfd
 
 pytestmark = needs_memfd
@@ -29,14 +37,13 @@ LIMITS = SegmentLimits(max_segments=4, max_bytes=BIG * 5)
 @pytest.fixture
 def segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[Segments]:
     gc.collect()
-    monkeypatch.setattr(room, "_taken", {})
-    monkeypatch.setattr(room, "_refused", {})
+    monkeypatch.setattr(shared_room, "_rooms", {})
     before = memfds_of()
     made = Segments(LIMITS, "server")
     yield made
     made.close()
     assert memfds_of() == before
-    assert not any(room._taken.values())
+    assert not bytes_taken(this_process())
 
 
 def tensor(byte_count: int = BIG, value: int = 1, name: str = "x", dtype: str = "uint8") -> Tensor:
@@ -140,6 +147,117 @@ def test_connections_of_a_process_share_the_limits(segments: Segments) -> None:
     other.close()
 
 
+def test_idle_memory_of_one_connection_makes_room_for_another(segments: Segments) -> None:
+    for number in range(4):
+        assert len(segments.lend(number, (tensor(),), 0)[1]) == 1
+    for number in range(4):
+        segments.settle(number, is_answered=True)
+    other = Segments(LIMITS, "server")
+    lent = [other.lend(number, (tensor(),), 0)[1] for number in range(5)]
+    assert [len(announced) for announced in lent] == [1, 1, 1, 1, 0]
+    other.close()
+
+
+def test_the_longest_unused_memory_goes_first(segments: Segments) -> None:
+    first, *_ = [segments.lend(number, (tensor(),), 0)[1] for number in range(4)]
+    for number in (1, 2, 0, 3):
+        segments.settle(number, is_answered=True)
+    other = Segments(LIMITS, "server")
+    for number in range(2):
+        other.lend(number, (tensor(),), 0)
+    assert {segments.lend(number, (tensor(),), 0)[1] for number in (8, 9)} >= {first}
+    other.close()
+
+
+def test_each_server_has_room_of_its_own(segments: Segments) -> None:
+    elsewhere = Segments(LIMITS, "another")
+    for number in range(4):
+        assert len(segments.lend(number, (tensor(),), 0)[1]) == 1
+        assert len(elsewhere.lend(number, (tensor(),), 0)[1]) == 1
+    elsewhere.close()
+
+
+def test_what_is_not_used_for_a_while_goes(segments: Segments) -> None:
+    _, first, _ = segments.lend(1, (tensor(),), 0)
+    segments.settle(1, is_answered=True)
+    own_room = Room.of(this_process(), "server")
+    own_room.end_unused(monotonic() - IDLE_S)
+    assert bytes_taken(this_process()) == BIG
+    own_room.end_unused(monotonic())
+    assert bytes_taken(this_process()) == 0
+    assert segments.lend(2, (tensor(),), 0)[1] != first
+
+
+def test_a_process_that_asks_no_more_keeps_nothing(segments: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_room, "_sweepers", {})
+    monkeypatch.setattr(shared_room, "IDLE_S", 0.0)
+    monkeypatch.setattr(shared_room, "SWEEP_S", 0.001)
+    segments.lend(1, (tensor(),), BIG)
+    [sweeper] = shared_room._sweepers.values()
+    assert sweeper.is_alive()
+    segments.settle(1, is_answered=True)
+    sweeper.join(60)
+    assert not sweeper.is_alive()
+    assert not bytes_taken(this_process())
+    assert not shared_room._sweepers
+    segments.lend(2, (tensor(),), BIG)
+    assert len(shared_room._sweepers) == 1
+    segments.settle(2, is_answered=True)
+
+
+def test_without_a_thread_to_be_had_it_is_shared_nevertheless(
+    segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        text = "can't start new thread"
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(shared_room, "_sweepers", {})
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    assert len(segments.lend(1, (tensor(),), 0)[1]) == 1
+    assert not shared_room._sweepers
+
+
+def test_memory_that_is_much_too_large_is_not_used(segments: Segments) -> None:
+    _, large, _ = segments.lend(1, (tensor(BIG * 4),), 0)
+    segments.settle(1, is_answered=True)
+    assert segments.lend(2, (tensor(BIG),), 0)[1] == large
+    segments.settle(2, is_answered=True)
+    segments.close()
+    wide = Segments(SegmentLimits(max_segments=4, max_bytes=BIG * 20), "wide")
+    _, large, _ = wide.lend(1, (tensor(BIG * 8),), 0)
+    wide.settle(1, is_answered=True)
+    assert wide.lend(2, (tensor(BIG),), 0)[1] != large
+    wide.close()
+
+
+def test_its_pages_are_there_before_the_server_sees_it(segments: Segments) -> None:
+    [segment] = segments.lend(1, (), BIG)[1]
+    assert os.fstat(segment.descriptor).st_blocks * 512 >= BIG
+
+
+def test_where_there_are_no_pages_nothing_is_lent(segments: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert segments.lend(1, (tensor(),), BIG)[1] == ()
+
+
+def test_kernels_that_know_no_memory_without_execution_share_too(
+    segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = os.memfd_create
+
+    def old(name: str, flags: int) -> int:
+        if flags & ~(os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return create(name, flags)
+
+    monkeypatch.setattr(os, "memfd_create", old)
+    assert len(segments.lend(1, (tensor(),), 0)[1]) == 1
+
+
 def test_more_than_a_process_keeps_is_given_up_with_each_answer(
     segments: Segments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +266,7 @@ def test_more_than_a_process_keeps_is_given_up_with_each_answer(
         segments.lend(number, (tensor(),), 0)
     segments.settle(0, is_answered=True)
     segments.settle(1, is_answered=True)
-    assert sum(room._taken[segments._process].values()) <= BIG
+    assert bytes_taken(this_process()) <= BIG
 
 
 def test_after_a_refusal_nothing_is_lent_to_that_server_for_a_while(segments: Segments) -> None:
@@ -157,14 +275,37 @@ def test_after_a_refusal_nothing_is_lent_to_that_server_for_a_while(segments: Se
     assert segments.lend(1, (tensor(),), BIG)[1] == other.lend(1, (tensor(),), BIG)[1] == ()
     assert len(elsewhere.lend(1, (tensor(),), 0)[1]) == 1
     elsewhere.close()
-    for number in range(room._MOST_REFUSED + 1):
+    for number in range(shared_room._MOST_ROOMS * 2):
         Segments(LIMITS, f"server {number}").refuse()
-    assert len(room._refused) <= room._MOST_REFUSED
+    gc.collect()
+    assert len(shared_room._rooms) <= shared_room._MOST_ROOMS
 
 
-def refusal_of(request_id: int | None) -> list[bytes]:
-    frames = encode(ErrorResponse(id=request_id, code=SegmentRefusedError.code, message="no descriptor"))
-    return [bytes(frame) for frame in frames]
+def test_no_loan_outlives_its_call(segments: Segments) -> None:
+    segments.lend(1, (tensor(),), BIG)
+    segments.lend(2, (tensor(),), BIG)
+    segments.give_up(2)
+    segments.end_loans()
+    assert not segments.is_lent
+    # The server may be at it: it is let go of, not lent again.
+    assert not bytes_taken(this_process())
+
+
+def test_a_connection_that_is_idle_lends_nothing(segments: Segments) -> None:
+    """A signal may strike after the memory was lent and before the request is known to be sent."""
+    pool = Pool()
+    connection = Connection("ipc:///nowhere/p.sock")
+    connection.segments = segments
+    connection.greeting = Welcome(version=1, server_id="", server="0", state="ready")
+    segments.lend(1, (tensor(),), BIG)
+    pool.give_back(connection)
+    assert len(pool) == 1
+    assert not segments.is_lent
+    pool.close()
+
+
+def refusal_of(request_id: int) -> list[Buffer]:
+    return encode(ErrorResponse(id=request_id, code=SegmentRefusedError.code, message="no descriptor"))
 
 
 def test_only_the_refusal_of_a_request_that_is_waited_for_closes_the_road(segments: Segments) -> None:

@@ -212,6 +212,18 @@ def test_where_there_is_no_room_they_travel_in_frames(bounds: SegmentQuotas) -> 
         assert pump.counters.shared_inputs_total == pump.counters.segments_refused_total == 0
 
 
+def test_idle_memory_of_one_client_makes_room_for_another_of_the_process() -> None:
+    bounds = quotas(max_client_segments=2)
+    with running_pump(max_batch_size=MOST_ROWS, quotas=bounds) as pump, predictd.Client(pump.endpoint) as first:
+        for _ in range(2):
+            first.submit("m", large()).result()
+        with predictd.Client(pump.endpoint) as second:
+            for number in (0.25, 0.5, 0.75):
+                np.testing.assert_array_equal(second.predict("m", large(first=number)).outputs, large(first=number) * 2)
+        assert pump.counters.shared_inputs_total == 5
+        assert pump.counters.segments_refused_total == 0
+
+
 def test_tcp_has_no_road() -> None:
     with running_pump(max_batch_size=MOST_ROWS, endpoint="tcp://127.0.0.1:*") as pump:
         caller = pump.caller()

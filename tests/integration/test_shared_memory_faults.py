@@ -15,6 +15,7 @@ import pytest
 
 import predictd
 from predictd.connections import segments as client_room
+from predictd.connections import shared_room
 from predictd_proto.errors import SegmentRefusedError
 from predictd_proto.messages import Hello
 from predictd_server.sockets import segments as server_room
@@ -201,7 +202,7 @@ def test_a_refused_request_is_sent_in_frames_by_itself(pump: PumpBench, monkeypa
         text = "not today"
         raise SegmentRefusedError(text)
 
-    monkeypatch.setattr(client_room, "_refused", {})
+    monkeypatch.setattr(shared_room, "_rooms", {})
     monkeypatch.setattr(server_room, "_mapping", refuse)
     with predictd.Client(pump.endpoint, retries=None) as client:
         for ask in (client.predict, lambda *words: client.submit(*words).result()):
@@ -209,7 +210,8 @@ def test_a_refused_request_is_sent_in_frames_by_itself(pump: PumpBench, monkeypa
         # Once: for a while nothing is tried any more, on no connection.
         assert pump.counters.segments_refused_total == 1
         assert pump.counters.framed_inputs_total == 2
-        client_room._refused.clear()
+        for made in shared_room._rooms.values():
+            made._refused = None
         np.testing.assert_array_equal(client.submit("m", large()).result().outputs, large() * 2)
         assert pump.counters.segments_refused_total == 2
 
@@ -229,7 +231,7 @@ def test_without_descriptors_or_memory_they_travel_in_frames(
 
 
 def test_a_system_without_memfds_does_not_ask_for_the_road(pump: PumpBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_room, "_CAN_SHARE", False)
+    monkeypatch.setattr(client_room, "CAN_SHARE", False)
     hellos: list[Hello] = []
     answer = type(pump.core._greeting).answer
 

@@ -117,7 +117,11 @@ class Pool:
                 self.close_idle()
             connection.abandon()
             self._siblings.turns.give(self, None)
-        elif len(self._idle) >= MOST_IDLE or connection.greeting.server_id != self.server_id:
+            return
+        if connection.segments is not None and connection.segments.is_lent:
+            # Of a request that a signal kept from being sent, or that was answered without its id.
+            connection.segments.end_loans()
+        if len(self._idle) >= MOST_IDLE or connection.greeting.server_id != self.server_id:
             connection.close()
             self._siblings.turns.give(self, None)
         else:

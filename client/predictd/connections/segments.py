@@ -1,7 +1,8 @@
 """Segments: this process's memory that a server on the same machine maps, so that large tensors are never sent.
 
-Owns the segments of one connection: making them, lending them to requests, and when each may be used again. It sends
-nothing. Whoever has the connection; outputs that lie in a segment may be let go of by any thread.
+Owns the segments of one connection: lending them to requests, and when each may be used again. What all connections of
+a process have together is the room's (`shared_room.py`). It sends nothing. Whoever has the connection; outputs that lie
+in a segment may be let go of by any thread.
 
 A segment is a sealed memfd, so it has no name that could be left behind, and neither side can take it from under the
 other. It is used again and again: fresh memory costs as much as nine copies (12 MB: 7.9 ms against 0.9), as each page
@@ -17,16 +18,13 @@ A child process never uses its parent's: it has other connections, and closes no
 from __future__ import annotations
 
 import mmap
-import os
-import sys
 import weakref
-from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predictd.deadline import Deadline
+from predictd.connections.shared_room import CAN_SHARE, Idle, Memory, Room, bytes_taken
 from predictd.process import Process, set_aside, this_process
 from predictd_proto.errors import RemoteProtocolError
 from predictd_proto.segments import PlacedTensor, Segment, SegmentLimits, aligned, may_be_placed
@@ -37,68 +35,17 @@ if TYPE_CHECKING:
 
     from predictd_proto.messages import Welcome
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    _CAN_SHARE = False
-else:
-    _CAN_SHARE = hasattr(os, "memfd_create")
-
-#: linux/fcntl.h; not in every Python that runs here.
-_ADD_SEALS = 1033
-_SEALS = 0x0001 | 0x0002 | 0x0004  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
-
-#: After a refusal, so long nothing is offered to that server: each costs a copy and a message in vain.
-REFUSED_MS = 10_000.0
-
 #: What a process keeps of segments that no request uses; beyond it a connection gives up its own with each answer.
 KEPT_BYTES = 256 << 20
 
-#: The mapping needs no descriptor of its own.
-_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+#: Memory that is larger by more is left for a request that needs it: else the next one of its size makes more.
+_MOST_TIMES_LARGER = 4
 
 #: Sizes come in steps of a quarter, so that requests of nearly one size share their segments.
 _SIZE_BITS = 2
 
 #: A late answer to a request that was given up must be readable: of so many it is known what they were lent.
 _MOST_GIVEN_UP = 256
-
-#: By process: what its segments take, by id(). A dict's changes are atomic, a number's += is not.
-_taken: dict[Process, dict[int, int]] = {}
-
-#: By process and server: until when it is not asked again.
-_refused: dict[tuple[Process, str], Deadline] = {}
-_MOST_REFUSED = 64
-
-
-class _Memory:
-    """One segment.
-
-    Args:
-        byte_count: Its size.
-
-    Raises:
-        OSError: There is no memory or no descriptor for it.
-    """
-
-    __slots__ = ("_descriptor", "_process", "announced", "byte_count", "mapping")
-
-    def __init__(self, byte_count: int) -> None:
-        self._process = this_process()
-        self._descriptor = os.memfd_create("predictd", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self._descriptor, byte_count)
-        fcntl.fcntl(self._descriptor, _ADD_SEALS, _SEALS)
-        found = os.fstat(self._descriptor)
-        self.byte_count: int = byte_count
-        self.mapping: mmap.mmap = mmap.mmap(self._descriptor, byte_count, **_UNTRACKED)
-        self.announced: Segment = Segment(self._descriptor, found.st_dev, found.st_ino, byte_count)
-        _taken.setdefault(self._process, {})[id(self)] = byte_count
-
-    def __del__(self) -> None:
-        # A child may have closed what it inherited, and opened something else under that number.
-        if hasattr(self, "_descriptor") and self._process is this_process():
-            os.close(self._descriptor)
-            _taken.get(self._process, {}).pop(id(self), None)
 
 
 class _Loan:
@@ -112,29 +59,15 @@ class _Loan:
 
     __slots__ = ("inputs", "outputs", "view")
 
-    def __init__(self, inputs: _Memory | None, outputs: _Memory | None) -> None:
-        self.inputs: _Memory | None = inputs
-        self.outputs: _Memory | None = outputs
+    def __init__(self, inputs: Memory | None, outputs: Memory | None) -> None:
+        self.inputs: Memory | None = inputs
+        self.outputs: Memory | None = outputs
         self.view: NDArray[np.uint8] | None = None
 
     @property
-    def memories(self) -> list[_Memory]:
+    def memories(self) -> list[Memory]:
         """In the order of their announcement."""
         return [memory for memory in (self.inputs, self.outputs) if memory is not None]
-
-
-class _Returned:
-    """Memory that outputs lay in, once nobody holds any of them; filled by whichever thread let go of the last."""
-
-    __slots__ = ("is_closed", "memories")
-
-    def __init__(self) -> None:
-        self.memories: deque[_Memory] = deque()
-        self.is_closed: bool = False
-
-    def put(self, memory: _Memory) -> None:
-        if not self.is_closed:
-            self.memories.append(memory)
 
 
 class Segments:
@@ -145,16 +78,16 @@ class Segments:
         server_id: Which server.
     """
 
-    __slots__ = ("_free", "_given_up", "_is_closed", "_key", "_limits", "_loans", "_process", "_returned")
+    __slots__ = ("_given_up", "_idle", "_is_closed", "_limits", "_loans", "_process", "_room")
 
     def __init__(self, limits: SegmentLimits, server_id: str) -> None:
         self._process: Process = this_process()
         self._limits = limits
-        self._key = (self._process, server_id)
-        self._free: list[_Memory] = []
+        self._room = Room.of(self._process, server_id)
+        self._idle = Idle()
+        self._room.add(self._idle)
         self._loans: dict[int, _Loan] = {}
         self._given_up: dict[int, int] = {}
-        self._returned = _Returned()
         self._is_closed = False
 
     @property
@@ -207,7 +140,7 @@ class Segments:
             memory = loan.outputs
             loan.view = np.frombuffer(memory.mapping, np.uint8)
             # Whatever is made of it holds on to this array, so its end is that of all.
-            weakref.finalize(loan.view, self._returned.put, memory).atexit = False
+            weakref.finalize(loan.view, self._idle.put, memory).atexit = False
         return loan.view.data
 
     def settle(self, request_id: int, *, is_answered: bool) -> bool:
@@ -226,9 +159,10 @@ class Segments:
             return loan is not None
         for memory in loan.memories:
             if memory is not loan.outputs or loan.view is None:
-                self._free.append(memory)
-        if _bytes_taken(self._process) > KEPT_BYTES:
-            self._drop_free()
+                self._idle.put(memory)
+        if bytes_taken(self._process) > KEPT_BYTES:
+            for _, number in self._idle.since():
+                self._idle.end(number)
         return True
 
     def give_up(self, request_id: int) -> None:
@@ -239,54 +173,33 @@ class Segments:
                 self._given_up.pop(next(iter(self._given_up)))
             self._given_up[request_id] = loan.outputs.byte_count
 
+    def end_loans(self) -> None:
+        """End all loans: nobody waits for an answer. The server may be at what was lent, so it is let go of."""
+        self._loans.clear()
+        self._given_up.clear()
+
     def refuse(self) -> None:
         """Take note that the server could not map a segment: for a while it is sent everything in frames."""
-        if len(_refused) >= _MOST_REFUSED:
-            _refused.clear()
-        _refused[self._key] = Deadline(REFUSED_MS)
+        self._room.refuse()
 
     def close(self) -> None:
         """Let go of all; what lies in them stays with those who hold it."""
         if self._is_closed:
             return
-        self._is_closed = self._returned.is_closed = True
+        self._is_closed = True
         if self._process is not this_process():
             set_aside(self)
             return
         self._loans.clear()
         self._given_up.clear()
-        self._drop_free()
+        self._idle.close()
 
     def _is_open(self) -> bool:
-        until = _refused.get(self._key)
-        return (until is None or until.is_over) and not self._is_closed
+        return not self._is_closed and not self._room.is_refused
 
-    def _take(self, byte_count: int) -> _Memory | None:
-        returned = self._returned.memories
-        while returned:
-            self._free.append(returned.popleft())
-        fitting = [memory for memory in self._free if memory.byte_count >= byte_count]
-        if fitting:
-            memory = min(fitting, key=lambda memory: memory.byte_count)
-            self._free.remove(memory)
-            return memory
-        size = _rounded(byte_count)
-        if not self._has_room(size):
-            self._drop_free()
-            if not self._has_room(size):
-                return None
-        try:
-            return _Memory(size)
-        except (OSError, ValueError, OverflowError, MemoryError):
-            return None
-
-    def _has_room(self, size: int) -> bool:
-        sizes = list(_taken.get(self._process, {}).values())
-        return len(sizes) < self._limits.max_segments and sum(sizes) + size <= self._limits.max_bytes
-
-    def _drop_free(self) -> None:
-        self._returned.memories.clear()
-        self._free.clear()
+    def _take(self, byte_count: int) -> Memory | None:
+        memory = self._idle.take(byte_count, byte_count * _MOST_TIMES_LARGER)
+        return self._room.make(_rounded(byte_count), self._limits) if memory is None else memory
 
 
 def segments_for(address: str, greeting: Welcome) -> Segments | None:
@@ -303,14 +216,10 @@ def segments_for(address: str, greeting: Welcome) -> Segments | None:
 
 def may_share(address: str) -> bool:
     """Whether memory could be shared with a server at an address: one on this machine, where the system can."""
-    return _CAN_SHARE and address.startswith("ipc://")
+    return CAN_SHARE and address.startswith("ipc://")
 
 
-def _bytes_taken(process: Process) -> int:
-    return sum(list(_taken.get(process, {}).values()))
-
-
-def _placed(tensors: Sequence[Tensor], memory: _Memory) -> tuple[Tensor, ...]:
+def _placed(tensors: Sequence[Tensor], memory: Memory) -> tuple[Tensor, ...]:
     target = np.frombuffer(memory.mapping, np.uint8)
     placed: list[Tensor] = []
     end = 0

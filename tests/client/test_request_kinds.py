@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from predictd.prediction import Prediction, prediction_of
 from predictd.requests.catalogue import Plan
+from predictd.requests.output_sizes import MAX_SHAPES
 from predictd.requests.request_frames import Question, answer_of, request_frames
 from predictd.requests.request_kinds import MAX_KINDS
 from predictd_proto.errors import (
@@ -26,6 +27,7 @@ from predictd_proto.limits import DEFAULT_LIMITS, Limits
 from predictd_proto.messages import PredictResponse
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_proto.reply_template import ReplyTemplate, run_facts
+from predictd_proto.segments import SHARED_TENSOR_BYTES
 from predictd_proto.structures import leaf_names
 from predictd_proto.tensors import Tensor, TensorSpec
 from tests.proto.strategies import laid_out
@@ -150,6 +152,40 @@ def test_an_answer_of_a_known_kind_reads_as_the_first_one_did(outputs: Any) -> N
     assert repr(predictions[0]) == repr(predictions[1])
     assert predictions[0].receipt == predictions[1].receipt
     assert str(predictions[0].outputs) == str(predictions[1].outputs)
+
+
+def answered(plan: Plan, width: int, answer_bytes: int) -> None:
+    """Ask for rows of a width; the answer takes so many bytes."""
+    question = Question("m", np.ones((2, width), np.float32))
+    request_frames(plan, question, DEFAULT_LIMITS, 1, 12.5)
+    output = Tensor.from_array("y", np.zeros((answer_bytes // 8, 2), np.float32))
+    answer = PredictResponse(id=1, tensors=(output,), receipt=read(reply(1)).receipt)
+    assert plan.reads(answer, question.rows, question.shapes)
+
+
+def test_a_large_answer_makes_requests_of_other_shapes_no_slower() -> None:
+    known = plan(shape=(None, None))
+    answered(known, 3, 64)
+    answered(known, 4, SHARED_TENSOR_BYTES)
+    answered(known, 3, 64)
+    answered(known, 4, SHARED_TENSOR_BYTES)
+    small, large = [Question("m", np.ones((2, width), np.float32)) for width in (3, 4)]
+    assert known.kinds.frame(small, DEFAULT_LIMITS, 2, 12.5) is not None
+    # Joined without a place for its outputs: never where they were large.
+    assert known.kinds.frame(large, DEFAULT_LIMITS, 2, 12.5) is None
+    sizes = known.output_sizes
+    assert sizes.expected_bytes(None, ((2, 3),), is_large=False) == 0
+    assert sizes.expected_bytes(None, ((2, 4),), is_large=False) == SHARED_TENSOR_BYTES
+    # Of a shape that was never sent nothing is known; where the input is shared anyway, a guess costs little.
+    assert sizes.expected_bytes(None, ((2, 5),), is_large=False) == 0
+    assert sizes.expected_bytes(None, ((2, 5),), is_large=True) == SHARED_TENSOR_BYTES
+
+
+def test_the_memory_of_output_sizes_is_bounded() -> None:
+    known = plan(shape=(None, None))
+    for width in range(1, MAX_SHAPES * 2):
+        answered(known, width, 64)
+    assert len(known.output_sizes._seen) <= MAX_SHAPES
 
 
 def test_an_answer_of_a_known_kind_is_still_compared_with_the_plan() -> None:

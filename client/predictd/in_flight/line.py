@@ -200,7 +200,7 @@ class Line:
             return
         plan = pending.plan
         assert plan is not None, "an answer to a request without a plan"
-        if plan.reads(answer, pending.question.rows):
+        if plan.reads(answer, pending.question.rows, pending.question.shapes):
             self._outcomes.answered(pending, answer, plan)
             return
         version = answer.receipt.version

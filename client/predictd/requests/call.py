@@ -126,7 +126,7 @@ class Call:
             assert plan is not None, "finish without begin"
             if isinstance(answer, ErrorResponse):
                 self._refused(answer, may_remake=remakes < MOST_REMAKES)
-            elif plan.reads(answer, self._question.rows):
+            elif plan.reads(answer, self._question.rows, self._question.shapes):
                 return answer, plan
             else:
                 reader = self._plan_for(answer, plan)

@@ -7,10 +7,10 @@ asks nobody: `link.py` fetches. Any thread; single dict operations only, so no l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import prod
 from typing import Any
 
 from predictd.deadline import Deadline
+from predictd.requests.output_sizes import OutputSizes, Shapes
 from predictd.requests.request_kinds import RequestKinds
 from predictd.requests.wrong_outputs import unexpected_names, wrong_outputs
 from predictd_proto.errors import (
@@ -24,9 +24,8 @@ from predictd_proto.errors import (
 from predictd_proto.known_replies import KnownReply
 from predictd_proto.messages import PredictResponse
 from predictd_proto.metadata import ModelMetadata, SignatureSpec
-from predictd_proto.segments import aligned, may_be_placed
 from predictd_proto.structures import fill_structure
-from predictd_proto.tensors import DTYPE_BYTES, Tensor
+from predictd_proto.tensors import Tensor
 
 #: States of versions that won't be ready by themselves.
 _NOT_COMING = ("available", "failed", "unloading")
@@ -42,18 +41,19 @@ class Plan:
         spec: The signature.
         label: Both, for error texts.
         kinds: What was found out about requests for it.
+        output_sizes: What its large outputs will take.
         batch_sizes: The signature's allowed batch sizes; none where the server merges no rows.
         is_row_wise: Whether each row of the outputs belongs to one of the inputs: the server merges rows of callers.
     """
 
     __slots__ = (
-        "_seen_row_bytes",
         "_single_output",
         "batch_sizes",
         "is_row_wise",
         "kinds",
         "label",
         "metadata",
+        "output_sizes",
         "spec",
     )
 
@@ -68,14 +68,15 @@ class Plan:
         self.is_row_wise: bool = bool(self.batch_sizes) and all(item.shape[:1] == (None,) for item in spec.inputs)
         structure = spec.output_structure
         self._single_output = structure if isinstance(structure, str) else None
-        self._seen_row_bytes: dict[str, int] = {}
+        self.output_sizes: OutputSizes = OutputSizes(spec)
 
-    def reads(self, answer: PredictResponse, rows: int | None) -> bool:
+    def reads(self, answer: PredictResponse, rows: int | None, shapes: Shapes = ()) -> bool:
         """Whether an answer is by this version and what its signature says.
 
         Args:
             answer: The server's.
             rows: How many rows were sent; None where that says nothing of the outputs.
+            shapes: The inputs'.
         """
         if type(answer) is KnownReply:
             kind = answer.kind
@@ -88,35 +89,10 @@ class Plan:
             return True
         if answer.receipt.version != self.metadata.version or wrong_outputs(self, answer.tensors, rows) is not None:
             return False
-        self._see(answer.tensors, rows)
+        if self.output_sizes.see(self.in_order(answer.tensors), rows, shapes):
+            # Requests of kinds that are known are joined without a place for their outputs.
+            self.kinds = RequestKinds()
         return True
-
-    def reply_bytes(self, rows: int | None) -> int:
-        """Return what large outputs will take in shared memory; 0 where none is, or nothing is known of their size.
-
-        Args:
-            rows: As for `reads`.
-        """
-        total = 0
-        for spec in self.spec.outputs:
-            axes = (rows, *spec.shape[1:]) if spec.shape and spec.shape[0] is None else spec.shape
-            if None in axes:
-                size = self._seen_row_bytes.get(spec.name, 0) * (1 if rows is None else rows)
-            else:
-                size = prod([axis or 0 for axis in axes]) * DTYPE_BYTES.get(spec.dtype, 0)
-            if may_be_placed(spec.dtype, size):
-                total = aligned(total + size)
-        return total
-
-    def _see(self, tensors: Sequence[Tensor], rows: int | None) -> None:
-        """Remember the size of outputs of which only an answer tells it."""
-        for spec, tensor in zip(self.spec.outputs, self.in_order(tensors), strict=True):
-            if None in spec.shape[1:] or (rows is None and None in spec.shape):
-                size = -(-len(tensor.data) // (rows or 1))
-                if size > self._seen_row_bytes.get(spec.name, 0):
-                    self._seen_row_bytes[spec.name] = size
-                    # Requests of kinds that are known are joined without a place for their outputs.
-                    self.kinds = RequestKinds()
 
     def check(self, answer: PredictResponse, rows: int | None) -> None:
         """Check an answer as far as this plan can tell: another version's by the names of its outputs only.

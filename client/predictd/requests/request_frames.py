@@ -15,6 +15,8 @@ from predictd.connections.connecting import read_message
 from predictd.connections.segments import Segments
 from predictd.requests.catalogue import Plan
 from predictd.requests.fitting import fit_inputs
+from predictd.requests.output_sizes import Shapes
+from predictd.requests.request_kinds import RequestKinds
 from predictd.requests.structure_match import match_inputs, match_names
 from predictd.wording import named, restated
 from predictd_proto.errors import (
@@ -28,7 +30,7 @@ from predictd_proto.frames import check_size, encode
 from predictd_proto.known_replies import KnownReplies
 from predictd_proto.limits import Limits
 from predictd_proto.messages import ErrorResponse, PredictRequest, PredictResponse
-from predictd_proto.segments import PlacedTensor, Segment
+from predictd_proto.segments import PlacedTensor, Segment, may_be_placed
 from predictd_proto.tensors import Buffer, Tensor
 
 #: What the replies of all servers share: bytes that passed every check are as good from one as from another.
@@ -50,12 +52,24 @@ class Question:
         is_matched: See `inputs`.
         caller: caller_class, traceparent and task_id, as they travel.
         rows: How many rows were sent last, where the outputs have as many; else None.
+        shapes: Those of the inputs that were sent last.
 
     Raises:
         ConfigError: Model, version, signature or cast is of the wrong kind.
     """
 
-    __slots__ = ("caller", "cast", "inputs", "is_lenient", "is_matched", "model", "rows", "signature", "version")
+    __slots__ = (
+        "caller",
+        "cast",
+        "inputs",
+        "is_lenient",
+        "is_matched",
+        "model",
+        "rows",
+        "shapes",
+        "signature",
+        "version",
+    )
 
     def __init__(
         self,
@@ -80,6 +94,7 @@ class Question:
         self.is_matched: bool = is_matched
         self.caller: tuple[str, str, str] = caller
         self.rows: int | None = None
+        self.shapes: Shapes = ()
 
 
 def check_words(model: object, version: object, signature: object) -> None:
@@ -139,14 +154,18 @@ def request_frames(
     tensors = _fitted(plan, question)
     _check_tensors(limits, tensors)
     question.rows = tensors[0].shape[0] if plan.is_row_wise and tensors else None
+    question.shapes = tuple([tensor.shape for tensor in tensors])
+    is_large = any([may_be_placed(tensor.dtype, len(tensor.data)) for tensor in tensors])
+    reply_bytes = plan.output_sizes.expected_bytes(question.rows, question.shapes, is_large=is_large)
+    kinds = None if reply_bytes else plan.kinds
     if segments is None:
-        return _encoded(plan, question, limits, _request(question, request_id, remaining_ms, tensors))
+        return _encoded(kinds, question, limits, _request(question, request_id, remaining_ms, tensors))
     shared_bytes = sum([len(tensor.data) for tensor in tensors])
     if shared_bytes > limits.max_request_bytes:
         check_size([b""], limits, shared_bytes)
     try:
-        lent = segments.lend(request_id, tensors, plan.reply_bytes(question.rows))
-        return _encoded(plan, question, limits, _request(question, request_id, remaining_ms, *lent))
+        lent = segments.lend(request_id, tensors, reply_bytes)
+        return _encoded(kinds, question, limits, _request(question, request_id, remaining_ms, *lent))
     except BaseException:
         # Nothing was sent, so nobody reads what was lent.
         segments.settle(request_id, is_answered=True)
@@ -177,12 +196,12 @@ def _request(
     )
 
 
-def _encoded(plan: Plan, question: Question, limits: Limits, request: PredictRequest) -> list[Buffer]:
+def _encoded(kinds: RequestKinds | None, question: Question, limits: Limits, request: PredictRequest) -> list[Buffer]:
     frames = encode(request)
     shared_bytes = sum([len(tensor.data) for tensor in request.tensors if type(tensor) is PlacedTensor])
     check_size(frames, limits, shared_bytes)
-    if not request.segments and not plan.reply_bytes(question.rows):
-        plan.kinds.remember(question, request, limits)
+    if kinds is not None and not request.segments:
+        kinds.remember(question, request, limits)
     return frames
 
 

@@ -29,7 +29,7 @@ MAX_KINDS = 256
 class _Kind:
     """One of them: how an array becomes a request, and which limits that was checked against."""
 
-    __slots__ = ("cast_to", "joined", "limits", "rank", "rows", "rows_out")
+    __slots__ = ("cast_to", "joined", "limits", "rank", "rows", "rows_out", "shapes")
 
     def __init__(self, tensor: Tensor, joined: JoinedRequest, question: Question, limits: Limits) -> None:
         array = question.inputs
@@ -39,6 +39,7 @@ class _Kind:
         self.rank = len(tensor.shape)
         self.rows = tensor.shape[0] if tensor.shape else 0
         self.rows_out = question.rows
+        self.shapes = question.shapes
         self.limits = limits
 
     def data(self, array: NDArray[Any]) -> bytes:
@@ -88,6 +89,7 @@ class RequestKinds:
         if kind is None or (limits is not kind.limits and not kind.is_allowed(limits)):
             return None
         question.rows = kind.rows_out
+        question.shapes = kind.shapes
         return kind.joined.frame(request_id, remaining_ms, kind.data(question.inputs))
 
     def remember(self, question: Question, request: PredictRequest, limits: Limits) -> None:

@@ -26,7 +26,7 @@ from predictd_proto.segments import Segment, SegmentLimits
 try:
     import fcntl
 except ImportError:  # Windows
-    CAN_SHARE = False
+    CAN_SHARE: bool = False
 else:
     CAN_SHARE = hasattr(os, "memfd_create")
 

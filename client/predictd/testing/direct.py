@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from predictd.connections.segments import Segments
 from predictd.connections.transport import Connection, ConnectionLost
 from predictd.connections.turns import Place
 from predictd.deadline import Deadline

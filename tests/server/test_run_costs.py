@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from predictd_server.models.serving_notes import serving_notes
 from predictd_server.models.settings import ModelSettings
+from predictd_server.serving import run_costs
 from predictd_server.serving.batch import Batch, Run
 from predictd_server.serving.run_costs import RunCosts, elements
 from predictd_server.serving.served import ServedSignature
@@ -50,7 +51,7 @@ def test_a_shape_that_never_ran_is_taken_for_the_next_larger_or_for_worse_than_t
     costs.observe(4, of(64), 0.01)
     costs.observe(8, of(1000), 5.0)
     assert costs.mean_s(4, of(8)) == 0.001
-    assert costs.mean_s(4, of(17)) == 0.01
+    assert costs.mean_s(4, of(18)) == 0.01
     assert costs.mean_s(4, of(128)) == pytest.approx(0.04)
     assert costs.mean_s(2, of(8)) == inf
 
@@ -76,6 +77,73 @@ def test_a_guess_is_between_what_was_seen_and_never_below_a_smaller_shape_s_larg
         assert beyond_s == inf if not known else beyond_s >= known[max(known)]
         within_s = costs.mean_s(size, of(1))
         assert within_s == inf if not known else min(known.values()) <= within_s <= max(known.values())
+
+
+@settings(deadline=None)
+@given(count=st.integers(0, 1 << 40), more=st.integers(0, 1 << 40))
+def test_rows_count_as_alike_whose_elements_differ_by_less_than_an_eighth(count: int, more: int) -> None:
+    costs = RunCosts(has_shapes=True)
+    kind = costs.kind(of(count))
+    assert kind <= count <= kind * 1.125
+    assert kind <= costs.kind(of(count + more))
+    assert costs.kind(of(kind)) == kind
+
+
+def test_thousands_of_lengths_are_remembered_in_few_kinds() -> None:
+    costs = RunCosts(has_shapes=True)
+    for length in range(1, 5001):
+        costs.observe(4, of(length), 1e-6 * length)
+    assert len(costs) < 100
+    for length in (1, 17, 300, 4999):
+        assert costs.mean_s(4, of(length)) == pytest.approx(1e-6 * length, rel=0.125)
+
+
+@settings(deadline=None)
+@given(runs=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 100)), max_size=300))
+def test_what_is_forgotten_is_not_guessed_from(runs: list[tuple[int, int]]) -> None:
+    costs = RunCosts(has_shapes=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_costs, "MOST_COSTS", 16)
+        for size, length in runs:
+            costs.observe(size, of(length), 0.001)
+            assert costs.mean_s(size, of(length)) == 0.001
+    assert len(costs) <= 16
+    assert {(size, kind) for size, kinds in costs._kinds.items() for kind in kinds} == set(costs._costs_s)
+
+
+class CountedCosts(RunCosts):
+    """Costs that count how often they are asked."""
+
+    asked = 0
+
+    def mean_of_kind_s(self, size: int, kind: int) -> float:
+        self.asked += 1
+        return super().mean_of_kind_s(size, kind)
+
+
+def test_while_a_long_run_goes_on_each_lane_asks_what_its_runs_cost_once_and_not_each_turn() -> None:
+    bench, signature = free()
+    signature.costs = CountedCosts(has_shapes=True)
+    model = served(doubling_spec((None, 3)), DoublingRunner(), 64, model="long")
+    bench.registry.put(model)
+    bench.send(0, np.zeros((1, 3), np.float32), model="long")
+    assert begun(bench).signature.model == "long"
+    for size in signature.sizes:
+        signature.costs.set(size, of(50), 0.5)
+    for number in range(256):
+        bench.send(1 + number, np.zeros((1, 1 + number * 7), np.float32))
+    assert bench.core.next_batch(bench.now, 0.002) is None
+    asked = signature.costs.asked
+    assert 0 < asked <= 256 * len(signature.sizes)
+    for _ in range(10):
+        assert bench.core.next_wakeup(0.002) is None
+        assert bench.core.next_batch(bench.now, 0.002) is None
+    assert signature.costs.asked == asked
+    for size in signature.sizes:
+        signature.costs.observe(size, of(1), 0.0001)
+    batch = bench.core.next_batch(bench.now, 0.002)
+    assert batch is not None
+    assert batch.shapes == of(1)
 
 
 def test_the_elements_are_those_of_the_largest_input() -> None:

@@ -61,6 +61,9 @@ class Lane:
         self.model = model
         self.signature = signature
         self.shapes = shapes
+        self._kind = signature.costs.kind(shapes)
+        self._beside_of = (-1, 0, 0.0)
+        self._beside_rows = 0
         self._max_batch_bytes = max_batch_bytes
         self._sizes = self.signature.sizes
         if not self.signature.has_string_inputs:
@@ -76,15 +79,19 @@ class Lane:
         self.waiting_rows = 0
         self.waiting_lines = 0
 
+    def mean_s(self, size: int) -> float:
+        """Return the mean seconds of its runs of a size; infinite where nothing is known."""
+        return self.signature.costs.mean_of_kind_s(size, self._kind)
+
     def rows_within(self, run_s: float) -> int:
         """Return how many rows a batch may have so that it takes no longer than `run_s`, or little longer.
 
         At least one allowed size; all of them where a smaller one takes hardly less time, or nothing is known.
         """
-        costs, shapes, most = self.signature.costs, self.shapes, self.max_rows
-        full_s = costs.mean_s(most, shapes)
+        costs, kind, most = self.signature.costs, self._kind, self.max_rows
+        full_s = costs.mean_of_kind_s(most, kind)
         for size in reversed(self._sizes[:-1]) if full_s < math.inf else ():
-            cost_s = costs.mean_s(size, shapes)
+            cost_s = costs.mean_of_kind_s(size, kind)
             if cost_s * self.max_rows > MOST_COST * full_s * size:
                 break
             most = size
@@ -97,13 +104,22 @@ class Lane:
 
         Also where more rows wait than that, and one batch of them all would take much less time for each.
         """
-        costs, shapes = self.signature.costs, self.shapes
+        known = self.signature.costs.version, self.waiting_rows, run_s
+        if known != self._beside_of:
+            # The pump asks of each lane that waits, several times a turn: of 256 it took tens of milliseconds.
+            self._beside_of, self._beside_rows = known, self._find_rows_beside(run_s)
+        return self._beside_rows
+
+    def _find_rows_beside(self, run_s: float) -> int:
+        costs, kind = self.signature.costs, self._kind
+        if costs.surprise_s > run_s:
+            return 0
         for size in reversed(self._sizes):
-            cost_s = costs.expected_s(size, shapes)
+            cost_s = costs.mean_of_kind_s(size, kind)
             if cost_s <= run_s:
                 if size == self.max_rows or self.waiting_rows <= size:
                     return size
-                full_s = costs.mean_s(self.max_rows, shapes)
+                full_s = costs.mean_of_kind_s(self.max_rows, kind)
                 return size if cost_s * self.max_rows <= MOST_COST * full_s * size else 0
         return 0
 

@@ -167,7 +167,7 @@ class Lanes:
                 line.level.account.users.choose(line.of_model.share)
             most_rows = lane.max_rows if beside_s is None else lane.rows_beside(beside_s)
             # Fewer than allowed where others are to have the engine soon.
-            full_s = lane.signature.costs.mean_s(most_rows, lane.shapes)
+            full_s = lane.mean_s(most_rows)
             if full_s > self._fair_run_s and self._is_wanted_by_others(line, now):
                 most_rows = min(most_rows, lane.rows_within(self._fair_run_s))
             batch = lane.take_batch(now, expire, leader=line, most_rows=most_rows, is_draining=is_draining)

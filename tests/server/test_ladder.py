@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictd_server.models.settings import ModelSettings
+from predictd_server.models.version_loading import VersionLoading
 from predictd_server.runner import Arrays, LoadedSignature
 from predictd_server.serving.ladder import (
     LONG_S,
@@ -20,6 +21,7 @@ from predictd_server.serving.ladder import (
     paying_sizes,
     sizes_between,
 )
+from predictd_server.settings import Settings
 from predictd_server.trials import warm_sizes as warm
 from predictd_server.trials.warmup import Measured
 from tests.server.fake_model import doubling_spec
@@ -95,7 +97,15 @@ class Compiling(Timed):
     traces = 0
 
 
-def warmed(monkeypatch: Any, *, looks: list[dict[int, float]], runner: Timed, **fields: Any) -> tuple[int, ...]:
+def warmed(
+    monkeypatch: Any,
+    *,
+    looks: list[dict[int, float]],
+    runner: Timed,
+    known: tuple[int, ...] = (),
+    is_most_kept: bool = False,
+    **fields: Any,
+) -> tuple[int, ...]:
     """Return the sizes that are left, with what each warm-up of them measures."""
 
     def warm_up(signature: LoadedSignature, sizes: tuple[int, ...], lengths: tuple[int, ...]) -> dict[Measured, float]:
@@ -107,7 +117,9 @@ def warmed(monkeypatch: Any, *, looks: list[dict[int, float]], runner: Timed, **
         doubling_spec((None, 4)), runner, synthesise=lambda rows, seed=0, length=None: [np.zeros((rows, 4))]
     )
     settings = ModelSettings(name="m", path=Path("/m"), **fields)
-    sizes, costs_s = warm.warm_sizes(signature, fields.get("batch_sizes", LADDER), settings)
+    sizes, costs_s = warm.warm_sizes(
+        signature, fields.get("batch_sizes", LADDER), settings, known=known, is_most_kept=is_most_kept
+    )
     assert tuple(size for size, _ in costs_s) == sizes
     return sizes
 
@@ -130,3 +142,44 @@ def test_a_program_for_each_size_gets_none_in_between(monkeypatch: Any) -> None:
 def test_sizes_that_are_set_are_taken_as_they_are(monkeypatch: Any) -> None:
     slow = {3: 1.0, 7: 9.0}
     assert warmed(monkeypatch, looks=[slow], runner=Timed(), batch_sizes=(3, 7)) == (3, 7)
+
+
+def test_sizes_that_were_found_before_are_not_looked_for_again(monkeypatch: Any) -> None:
+    slow = linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}
+    assert warmed(monkeypatch, looks=[slow], runner=Timed(), known=(1, 2, 64)) == (1, 2, 64)
+
+
+def test_a_largest_size_that_is_set_is_not_left_out(monkeypatch: Any) -> None:
+    slow = linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}
+    assert warmed(monkeypatch, looks=[slow], runner=Compiling(), is_most_kept=True) == LADDER
+
+
+def load_twice(monkeypatch: Any, settings: Settings, **fields: Any) -> list[tuple[int, ...]]:
+    """Return the sizes of two loads of the same contents, the first one on a machine that is busy with 32 rows."""
+    looks = [linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}, linear(0.001, 0.2)]
+    loading = VersionLoading(settings)
+    signature = LoadedSignature(doubling_spec((None, 4)), Compiling())
+    found = []
+    for costs_s in looks:
+
+        def warm_up(
+            signature: LoadedSignature, sizes: tuple[int, ...], lengths: object, of: Any = costs_s
+        ) -> dict[Measured, float]:
+            return {(size, ()): of[size] for size in sizes}
+
+        monkeypatch.setattr(warm, "warm_up", warm_up)
+        settings_of_model = ModelSettings(name="m", path=Path("/m"), **fields)
+        sizes, _ = loading._warm_sizes("m", "sha256:1", signature, LADDER, settings_of_model)
+        found.append(sizes)
+    return found
+
+
+def test_the_same_contents_get_the_same_sizes_again_and_it_is_logged(monkeypatch: Any, caplog: Any) -> None:
+    caplog.set_level("INFO", "predictd")
+    assert load_twice(monkeypatch, Settings()) == [(1, 2, 4, 8, 16)] * 2
+    assert "batches of more than 16 rows are left out, up to 64 were tried" in caplog.text
+
+
+def test_whoever_sets_the_largest_size_gets_it(monkeypatch: Any) -> None:
+    assert load_twice(monkeypatch, Settings(), max_batch_size=64) == [LADDER] * 2
+    assert load_twice(monkeypatch, Settings(origins={"max_batch_size": "flag --max-batch-size"})) == [LADDER] * 2

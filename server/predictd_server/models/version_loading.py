@@ -32,15 +32,18 @@ from predictd_server.serving.served import ServedSignature, is_mergeable, row_by
 from predictd_server.settings import Settings
 from predictd_server.trials.free_axes import find_free_axes
 from predictd_server.trials.warm_sizes import warm_sizes
+from predictd_server.trials.warmup import Measured
 
 if TYPE_CHECKING:
-    from predictd_server.runner import LoadedModel
+    from predictd_server.runner import LoadedModel, LoadedSignature
 
 _log = logging.getLogger("predictd")
 
 #: A path or a library's error may hold what UTF-8 can't carry, and any amount of it.
 MOST_TEXT = 4000
 
+#: Of so many signatures the sizes are kept for their next load.
+MOST_FOUND = 1000
 
 #: A load that took less leaves nothing behind that would be missed.
 RECLAIMED_BYTES = 64 << 20
@@ -62,6 +65,7 @@ class VersionLoading:
         self._releases = releases
         self._backend = choose_backend(settings)
         self._runtime: dict[str, Any] = {}
+        self._found_sizes: dict[tuple[str, str, str], tuple[int, ...]] = {}
 
     def runtime(self) -> Mapping[str, Any]:
         """Return the model runtime's effective settings; empty until it has started. Any thread."""
@@ -128,7 +132,7 @@ class VersionLoading:
             sizes: tuple[int, ...] = ()
             if signature.are_rows_independent and is_mergeable(signature.spec):
                 sizes = within(ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
-            sizes, costs_s = warm_sizes(signature, sizes, settings)
+            sizes, costs_s = self._warm_sizes(file.name, loaded.digest, signature, sizes, settings)
             served[name] = ServedSignature(
                 file.name,
                 file.version,
@@ -145,6 +149,28 @@ class VersionLoading:
             text = f"{file.path}: has no signature that can be called; expected at least one"
             raise ModelLoadError(text)
         return served
+
+    def _warm_sizes(
+        self, model: str, digest: str, signature: LoadedSignature, tried: tuple[int, ...], settings: ModelSettings
+    ) -> tuple[tuple[int, ...], dict[Measured, float]]:
+        """Return the sizes and what was measured; the same contents get the same sizes whenever they are loaded."""
+        key = (model, digest, signature.spec.name)
+        is_set = settings.max_batch_size is not None or "max_batch_size" in self._settings.origins
+        known = self._found_sizes.pop(key, ())
+        sizes, costs_s = warm_sizes(signature, tried, settings, known=known, is_most_kept=is_set)
+        self._found_sizes[key] = sizes
+        if len(self._found_sizes) > MOST_FOUND:
+            del self._found_sizes[next(iter(self._found_sizes))]
+        if tried and sizes[-1] < tried[-1]:
+            _log.info(
+                "model %s: signature %r: batches of more than %d rows are left out, up to %d were tried: they answered "
+                "no more rows per second; set the model's batch_sizes or max_batch_size to have them",
+                model,
+                signature.spec.name,
+                sizes[-1],
+                tried[-1],
+            )
+        return sizes, costs_s
 
 
 def unloaded(file: ModelFile, state: str, error: str = "") -> ServedModel:

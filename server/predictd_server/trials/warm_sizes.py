@@ -15,7 +15,12 @@ from predictd_server.trials.warmup import Measured, warm_up
 
 
 def warm_sizes(
-    signature: LoadedSignature, sizes: tuple[int, ...], settings: ModelSettings
+    signature: LoadedSignature,
+    sizes: tuple[int, ...],
+    settings: ModelSettings,
+    *,
+    known: tuple[int, ...] = (),
+    is_most_kept: bool = False,
 ) -> tuple[tuple[int, ...], dict[Measured, float]]:
     """Return the sizes that pay, and the median seconds of a run by size and the shapes of the rows.
 
@@ -23,17 +28,23 @@ def warm_sizes(
         signature: What to run.
         sizes: The sizes to try, ascending; empty where rows of several requests can't share a run.
         settings: Its model's. Sizes that these name are taken as they are.
+        known: The sizes that were found for it before: taken as they are too, for a machine that is busy at one load
+            and not at the next finds others. Empty for a first load.
+        is_most_kept: Whether somebody has set the largest size, so that none is left out.
 
     Raises:
         ModelLoadError: A run failed.
     """
+    if sizes and known:
+        return known, warm_up(signature, known, settings.lengths)
     measured_s = warm_up(signature, sizes or (1,), settings.lengths)
     if not sizes or not measured_s or settings.batch_sizes:
         return sizes, measured_s
-    paying = paying_sizes(sizes, _slowest_s(measured_s))
+    paying = sizes if is_most_kept else paying_sizes(sizes, _slowest_s(measured_s))
     if paying != sizes:
-        # Whatever disturbed the larger ones the first time will hardly do so twice.
-        again_s = warm_up(signature, sizes[len(paying) - 1 :], settings.lengths)
+        # Whatever disturbed the larger ones the first time will hardly do so twice; from the largest down, so that a
+        # machine which gets slower meanwhile is not taken for sizes that do.
+        again_s = warm_up(signature, sizes[len(paying) - 1 :][::-1], settings.lengths)
         measured_s.update({key: min(measured_s[key], seconds) for key, seconds in again_s.items()})
         paying = paying_sizes(sizes, _slowest_s(measured_s))
     between: tuple[int, ...] = ()

@@ -13,8 +13,9 @@ from predictd_server.allocator import limit_arenas
 #: glibc's own report of its arenas, after eight threads have each asked for memory at the same time.
 COUNT = """
 import ctypes, threading
-from predictd_server.allocator import limit_arenas
-limit_arenas(ENVIRON)
+from predictd_server import allocator
+allocator.usable_processors = lambda: 4
+allocator.limit_arenas(ENVIRON)
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 barrier = threading.Barrier(8)
@@ -34,6 +35,24 @@ def arenas(environ: str) -> int:
         [sys.executable, "-c", COUNT.replace("ENVIRON", environ)], capture_output=True, text=True, check=True
     )
     return ran.stderr.count("Arena ")
+
+
+@pytest.mark.parametrize(("processors", "expected"), [(1, 2), (2, 2), (5, 2), (8, 4), (64, 32)])
+def test_there_is_one_for_two_cpus(processors: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Library:
+        def __init__(self, name: str | None) -> None:
+            pass
+
+        def mallopt(self, parameter: int, value: int) -> int:
+            asked.append((parameter, value))
+            return 1
+
+    monkeypatch.setattr("predictd_server.allocator.usable_processors", lambda: processors)
+    monkeypatch.setattr(ctypes, "CDLL", Library)
+    assert limit_arenas({})
+    assert asked == [(-8, expected)]
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="not glibc")

@@ -16,6 +16,7 @@ from predictd_server.settings import Settings
 from predictd_server.tuning.found import Budget, Found, Goal
 from predictd_server.tuning.report import batches_line, chosen, comments, outcome_table
 from predictd_server.tuning.search import search
+from predictd_server.tuning.trial_process import notes_on
 from predictd_server.tuning.variant import Variant, candidates
 from tests.tuning.fake_trials import FakeTrials
 
@@ -80,6 +81,12 @@ def test_a_candidate_without_effect_is_not_measured() -> None:
     found = search(FakeTrials(cost), [Variant(model={"xla": "slower"})], Goal.BOTH, BUDGET)
     assert found.outcomes[1].failure == "xla = true has no effect: slower"
     assert found.outcomes[1].throughput is None
+
+
+def test_what_another_signature_has_no_effect_of_is_no_reason() -> None:
+    notes = ["signature 'a': xla = true has no effect: x", "signature 'b': xla = true has no effect: x", "other"]
+    assert notes_on("a", ["a", "b"], notes) == (notes[0], "other")
+    assert notes_on("a", ["a"], notes[::2]) == (notes[0], "other")
 
 
 def test_a_model_that_can_t_be_loaded_as_it_is_set_ends_it() -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -89,10 +89,20 @@ def _load(order: Order) -> tuple[dict[str, Any], _Batches]:
     most = signature.sizes[-1] if signature.sizes else 1
     probe = find_probe(signature.runner.run, signature.spec.inputs, most, recordings).probe
     loaded = Loaded(
-        metadata.runner, signature.sizes, row_bytes(signature.spec), resident_bytes() or 0, tuple(metadata.notes)
+        metadata.runner,
+        signature.sizes,
+        row_bytes(signature.spec),
+        resident_bytes() or 0,
+        notes_on(name, served.signatures, metadata.notes),
     )
     answer = {each: getattr(loaded, each) for each in Loaded.__slots__}
     return answer, _Batches(signature, probe, max(model.lengths, default=None))
+
+
+def notes_on(signature: str, signatures: Iterable[str], notes: Iterable[str]) -> tuple[str, ...]:
+    """Return the notes without those on other signatures: a setting may have an effect on one and not on another."""
+    others = tuple(f"signature {other!r}:" for other in signatures if other != signature)
+    return tuple(note for note in notes if not note.startswith(others))
 
 
 def _timed(batches: _Batches, rows: int, seconds: float) -> tuple[dict[str, Any], _Batches]:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from predictd_proto.errors import ConfigError, ModelLoadError
 from predictd_server.tuning.variant import Variant
 
+_COMMAND = [sys.executable, "-m", "predictd_server.tuning.trial_process"]
 _END_S = 10.0
 
 #: It ends by itself once nothing more is asked, so that TensorFlow removes its temporary files.
@@ -97,10 +98,9 @@ class TrialProcess:
 
     def __init__(self, model: str, config: str | None, variant: Variant) -> None:
         self._variant = variant
-        command = [sys.executable, "-m", "predictd_server.tuning.trial_process"]
         # The process ends when this pipe does, whatever becomes of this one.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         try:
             order = Order(model, config, dict(variant.server), dict(variant.model))

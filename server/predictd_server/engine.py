@@ -1,8 +1,9 @@
 """The engine: runs batches on the pump's thread, or on one of its own where they are too long for that.
 
 Owns one thread that takes one batch at a time and hands its runs back. It never touches a socket: `wake` tells the
-pump. While that thread runs a long batch, the pump may run short ones of other models beside it: a graph runs without
-the interpreter's lock, and a session's runs may overlap.
+pump. While that thread runs a long batch, the pump may run short ones of other models beside it: TensorFlow, JAX and
+PyTorch compute without the interpreter's lock, and a session's runs may overlap. PyTorch's eager runner takes the lock
+between one operation and the next: there each of two runs waits for the other's Python code.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ class Engine:
         The watchdog goes on looking at that one; for this one it looks at the pump, which doesn't turn meanwhile.
         """
         self._counters.runs_beside_total += 1
-        return self._execute(batch, self._beside_workspace)
+        try:
+            return self._execute(batch, self._beside_workspace)
+        finally:
+            self.last_run_s = monotonic()
 
     def submit(self, batch: Batch) -> None:
         """Run a batch on the engine's thread. Only while the engine is idle."""

@@ -36,7 +36,7 @@ class Watchdog:
     """Looks after the threads.
 
     Args:
-        frontend: Must turn, except while a run is on its thread.
+        frontend: Must turn; a run on its thread may take no longer than another.
         engine: Must finish its runs.
         control: Must live.
         stuck_after_s: Longest that a run may take.

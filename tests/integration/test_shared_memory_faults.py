@@ -203,7 +203,7 @@ def test_a_refused_request_is_sent_in_frames_by_itself(pump: PumpBench, monkeypa
         raise SegmentRefusedError(text)
 
     monkeypatch.setattr(shared_room, "_rooms", {})
-    monkeypatch.setattr(server_room, "_mapping", refuse)
+    monkeypatch.setattr(server_room, "map_memfd", refuse)
     with predictd.Client(pump.endpoint, retries=None) as client:
         for ask in (client.predict, lambda *words: client.submit(*words).result()):
             np.testing.assert_array_equal(ask("m", large()).outputs, large() * 2)

@@ -21,11 +21,13 @@ needs_memfd = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this s
 
 
 class SharedMemory:
-    """A memfd of this process, sealed as asked for."""
+    """A memfd of this process, sealed as asked for; all of its pages are there, unless it is to have holes."""
 
-    def __init__(self, byte_count: int, seals: int = SEALED) -> None:
+    def __init__(self, byte_count: int, seals: int = SEALED, *, has_holes: bool = False) -> None:
         self.descriptor = os.memfd_create("predictd-test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, byte_count)
+        if not has_holes:
+            os.posix_fallocate(self.descriptor, 0, byte_count)
         fcntl.fcntl(self.descriptor, ADD_SEALS, seals)
         found = os.fstat(self.descriptor)
         self.segment = Segment(self.descriptor, found.st_dev, found.st_ino, byte_count)
@@ -37,8 +39,8 @@ class SharedMemory:
 
 
 @contextmanager
-def shared_memory(byte_count: int, seals: int = SEALED) -> Iterator[SharedMemory]:
-    memory = SharedMemory(byte_count, seals)
+def shared_memory(byte_count: int, seals: int = SEALED, *, has_holes: bool = False) -> Iterator[SharedMemory]:
+    memory = SharedMemory(byte_count, seals, has_holes=has_holes)
     try:
         yield memory
     finally:

@@ -148,14 +148,55 @@ def test_files_pipes_and_sockets_are_never_opened(segments: Segments, tmp_path: 
     os.close(writer)
 
 
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The flags of all that was really opened, not only looked at."""
+    flags_of: list[int] = []
+    real = os.open
+
+    def watched(path: str, flags: int) -> int:
+        if not flags & os.O_PATH and path.startswith("/proc/") and "/fd/" in path:
+            flags_of.append(flags)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", watched)
+    return flags_of
+
+
 def test_a_file_by_the_name_of_a_memfd_is_none(
-    segments: Segments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    segments: Segments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opened: list[int]
 ) -> None:
     path = tmp_path / "f"
     path.write_bytes(bytes(SIZE))
     monkeypatch.setattr(os, "readlink", lambda _: "/memfd:f (deleted)")
     with path.open("r+b") as file, pytest.raises(SegmentRefusedError, match="no memfd of ordinary memory"):
         segments.view(b"p", announced(file.fileno()))
+    assert opened == []
+
+
+def test_what_is_put_in_place_of_a_memfd_meanwhile_is_not_opened(
+    segments: Segments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opened: list[int]
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(bytes(SIZE))
+    read = os.readlink
+    with path.open("r+b") as file, shared_memory(SIZE) as memory:
+
+        def swapped(link: str) -> str:
+            found = read(link)
+            os.dup2(file.fileno(), memory.descriptor)
+            return found
+
+        monkeypatch.setattr(os, "readlink", swapped)
+        # What was looked at is what is opened: the memfd, under whatever number it is to be had now.
+        view = segments.view(b"p", memory.segment)
+        assert len(opened) == 1
+        memory.mapping[:2] = b"ok"
+        assert bytes(view[:2]) == b"ok"
+        view.release()
+        with pytest.raises(SegmentRefusedError, match="it is no memfd"):
+            segments.view(b"p", announced(memory.descriptor))
+        assert len(opened) == 1
 
 
 def test_memory_of_huge_pages_is_refused(segments: Segments) -> None:
@@ -187,9 +228,16 @@ def test_what_was_sealed_can_neither_be_cut_nor_unsealed(segments: Segments) -> 
                 os.ftruncate(memory.descriptor, size)
         with pytest.raises(PermissionError):
             fcntl.fcntl(memory.descriptor, 1033, 0x0008)
-        # A hole is zeros, and no SIGBUS.
         assert bytes(view) == bytes(SIZE)
         view.release()
+
+
+def test_memory_with_holes_is_refused(segments: Segments) -> None:
+    # To fill one takes a page of whoever touches it first; where there is none left, that ends in SIGBUS.
+    with shared_memory(SIZE, has_holes=True) as memory:
+        memory.mapping[:1] = b"x"
+        with pytest.raises(SegmentRefusedError, match=f"of its {SIZE} bytes only {mmap.PAGESIZE} are allocated"):
+            segments.view(b"p", memory.segment)
 
 
 class TestQuotas:
@@ -232,7 +280,7 @@ class TestQuotas:
             assert segments._counters.segments_mapped_total == 4
 
     def test_all_clients_together_have_so_much(self, segments: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(room, "_mapping", lambda pid, segment, device: mmap.mmap(-1, segment.byte_count))
+        monkeypatch.setattr(room, "map_memfd", lambda pid, segment, device: mmap.mmap(-1, segment.byte_count))
         segments.meet(b"q", (os.geteuid(), os.getppid()))
         of_p = [segments.view(b"p", Segment(number, 1, number, SIZE)) for number in range(3)]
         of_q = segments.view(b"q", Segment(0, 1, 0, SIZE))

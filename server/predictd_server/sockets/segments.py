@@ -5,18 +5,17 @@ mapping is only remembered here: whoever reads or writes one holds it, so it may
 that a client does takes it away.
 
 What is mapped is what a client of the same user announces, and its process is the one that the kernel names, never the
-message. Only a memfd of ordinary memory is accepted, which can neither shrink nor have its seals changed: so no access
-ends in SIGBUS. (In a memfd of huge pages one can: there may be no page left. It lies in another file system.)
+message. Only a memfd of ordinary memory is accepted, which can neither shrink nor have its seals changed, and all of
+whose pages are there: so no access ends in SIGBUS for want of a page, and what it takes is the client's. (In a memfd of
+huge pages one can. It lies in another file system.) Only a client that punches holes into it afterwards, and leaves no
+page to fill them, can still bring that about; it runs as the same user, who could kill this process as well.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import mmap
 import os
-import stat
-import sys
 import weakref
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from predictd_proto.errors import SegmentRefusedError
 from predictd_proto.segments import Segment, SegmentLimits
 from predictd_server.serving.counters import Counters
+from predictd_server.sockets.memfds import map_memfd, memfd_mount
 
 _log = logging.getLogger(__name__)
 
@@ -32,16 +32,6 @@ IDLE_S = 10.0
 
 #: Between looks at which are idle.
 SWEEP_S = 1.0
-
-#: What the link in /proc says of a memfd. Looked at first: to open what another file system answers for could block.
-_MEMFD = "/memfd:"
-
-#: Not in every Python that runs here: linux/fcntl.h.
-_GET_SEALS = getattr(fcntl, "F_GET_SEALS", 1034)
-_SEALED = 0x0001 | 0x0002 | 0x0004  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
-
-#: The mapping needs no descriptor of its own.
-_UNTRACKED = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +107,7 @@ class Segments:
         self._used_s: OrderedDict[tuple[bytes, Segment], float] = OrderedDict()
         self._swept_s = 0.0
         self._now_s = 0.0
-        self._device = _memfd_device() if quotas.max_bytes else None
+        self._mount = memfd_mount() if quotas.max_bytes else None
 
     def meet(self, peer: bytes, owner: tuple[int, int] | None) -> None:
         """Take note of a client whose end will be told by `forget`.
@@ -126,7 +116,7 @@ class Segments:
             peer: Its routing id.
             owner: User and process at the other end, as the kernel has it; None where it has none.
         """
-        if self._device is None or owner is None:
+        if self._mount is None or owner is None:
             return
         uid, pid = owner
         # 0 is a process of a name space that can't be seen from here.
@@ -214,8 +204,8 @@ class Segments:
                 )
                 raise SegmentRefusedError(text)
             self._settle()
-        assert self._device is not None, "a client was met where nothing is shared"
-        mapping = _mapping(client.pid, segment, self._device)
+        assert self._mount is not None, "a client was met where nothing is shared"
+        mapping = map_memfd(client.pid, segment, self._mount)
         client.use.add(size)
         self._all.add(size)
         # Not when it is forgotten: whoever holds it still has it mapped.
@@ -242,64 +232,3 @@ class Segments:
             if (not is_own or self._clients[key[0]].use is client.use) and self._drop(key):
                 return True
         return False
-
-
-def _memfd_device() -> int | None:
-    """Return the file system of memfds; None where this system has none, or no /proc to open others' by."""
-    try:
-        descriptor = os.memfd_create("predictd-probe", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    except (AttributeError, OSError):
-        return None
-    try:
-        fcntl.fcntl(descriptor, _GET_SEALS)
-        os.readlink(f"/proc/self/fd/{descriptor}")
-        return os.fstat(descriptor).st_dev
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-
-
-def _mapping(pid: int, segment: Segment, device: int) -> mmap.mmap:
-    """Return a segment of a process, mapped.
-
-    Raises:
-        SegmentRefusedError: It is none that may be mapped, or can't be.
-    """
-    path = f"/proc/{pid}/fd/{segment.descriptor}"
-    try:
-        if not os.readlink(path).startswith(_MEMFD):
-            raise _refused(segment, pid, "it is no memfd")
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise _refused(segment, pid, f"it can't be opened: {error.strerror}") from error
-    try:
-        why = _misfit(descriptor, segment, device)
-        if why is not None:
-            raise _refused(segment, pid, why)
-        return mmap.mmap(descriptor, segment.byte_count, **_UNTRACKED)
-    except (OSError, ValueError, OverflowError) as error:
-        raise _refused(segment, pid, f"it can't be mapped: {error}") from error
-    finally:
-        os.close(descriptor)
-
-
-def _misfit(descriptor: int, segment: Segment, device: int) -> str | None:
-    """Return what is wrong with an opened segment; None where it is as announced and can't change its size."""
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_dev != device:
-        return "it is no memfd of ordinary memory"
-    if (found.st_dev, found.st_ino) != (segment.device, segment.inode):
-        return "another file than the announced one is open there"
-    if found.st_uid != os.geteuid():
-        return f"it belongs to user {found.st_uid}, not to {os.geteuid()}"
-    if fcntl.fcntl(descriptor, _GET_SEALS) & _SEALED != _SEALED:
-        return "it is not sealed against shrinking, growing and further seals"
-    if found.st_size != segment.byte_count:
-        return f"it has {found.st_size} bytes, announced were {segment.byte_count}"
-    return None
-
-
-def _refused(segment: Segment, pid: int, why: str) -> SegmentRefusedError:
-    text = f"shared memory: descriptor {segment.descriptor} of process {pid}: {why}; send the tensors in frames"
-    return SegmentRefusedError(text)

@@ -4,7 +4,8 @@ Owns the announcement, the bounds, which tensors may lie there, and where one do
 client's `connections/segments.py` and a server's `sockets/segments.py` do. Any thread.
 
 What lies in a segment may change while it is read, by a peer that breaks the rules. So nothing lies there of which some
-bytes are no value (bool) or decide about lengths (strings), and all that is checked is the header's.
+bytes are no value (bool) or decide about lengths (strings), and all that is checked is the header's. Whole numbers may
+decide about places and lengths in a graph: a server copies those (`serving/client_memory.py`) before it checks them.
 """
 
 from __future__ import annotations

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from predictd_server.serving.pending import Pending
 
 
+#: Kernels take numbers of these for places and lengths: they check one, and read it again to use it.
+_INDEX_DTYPES = frozenset(("int32", "int64", "uint32", "uint64"))
+
+
 class ClientMemory(Protocol):
     """Maps the memory that clients share."""
 
@@ -137,6 +141,11 @@ def copy_bytes(target: Buffer, offset: int, data: Buffer) -> None:
     """Copy bytes; numpy lets other threads run meanwhile, a slice of a view does not."""
     size = len(data)
     np.copyto(np.frombuffer(target, np.uint8, size, offset), np.frombuffer(data, np.uint8))
+
+
+def own_integers(tensor: Tensor) -> Tensor:
+    """Return a tensor whose data nobody else can change, where its numbers may be places or lengths."""
+    return own_copy(tensor) if tensor.dtype in _INDEX_DTYPES else tensor
 
 
 def own_copy(tensor: Tensor) -> Tensor:

@@ -20,7 +20,15 @@ from predictd_server.serving import refusals
 from predictd_server.serving.admission import Admission
 from predictd_server.serving.batch import Batch, Run
 from predictd_server.serving.caller_class import CallerClasses
-from predictd_server.serving.client_memory import ClientMemory, NoMemory, count_inputs, count_outputs, reply_place
+from predictd_server.serving.client_memory import (
+    ClientMemory,
+    NoMemory,
+    count_inputs,
+    count_outputs,
+    own_copy,
+    own_integers,
+    reply_place,
+)
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.greeting import Greeting
 from predictd_server.serving.lanes import Lanes
@@ -134,8 +142,18 @@ class Core:
             request.reply_place = reply_place(self.memory, peer, message)
             count_inputs(self.counters, message, frames)
             self._enqueue(request)
+            if message.segments:
+                self._own(request)
         except PredictdError as error:
             self._refuse(peer, message.id, error, request)
+
+    def _own(self, request: Pending) -> None:
+        """Copy what its client must not change meanwhile. Once it is admitted: a refusal should cost little."""
+        try:
+            request.tensors = tuple([own_integers(tensor) for tensor in request.tensors])
+        except MemoryError:
+            self._drop(request)
+            raise
 
     def _refuse(self, peer: bytes, request_id: int, error: PredictdError, request: Pending | None) -> None:
         self.counters.count_refusal(error.code)
@@ -152,8 +170,11 @@ class Core:
             self.replies.append((request.peer, empty_response(request)))
             self.counters.requests_ok_total += 1
             return
-        signature = request.signature
-        key = key_of(request) if signature.is_cached else None
+        key = None
+        if request.signature.is_cached:
+            # What is answered to others too must not be changed between its key and its run.
+            request.tensors = tuple([own_copy(tensor) for tensor in request.tensors])
+            key = key_of(request)
         try:
             self._take_in(key, request)
         except OverloadedError:

@@ -13,7 +13,6 @@ from predictd_proto.request_template import RequestTemplates
 from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.models.registry import Registry
 from predictd_server.serving.caller_class import CallerClasses
-from predictd_server.serving.client_memory import own_copy
 from predictd_server.serving.pending import Pending
 
 
@@ -69,9 +68,6 @@ class RequestReader:
         generation = self._registry.generation
         signature = self._registry.find(message.model, message.version, message.signature)
         tensors, rows = signature.check(message.tensors)
-        if signature.is_cached and message.segments:
-            # What is answered to others too must not be changed between its key and its run.
-            tensors = tuple([own_copy(tensor) for tensor in tensors])
         if len(frames) == 1 and rows and type(frames[0]) is bytes:
             known = self._templates.remember(frames[0], message)
             if known is not None:

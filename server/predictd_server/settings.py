@@ -173,6 +173,7 @@ class Settings:
             inert["settle_s"] = "nothing is watched with watch_s = 0"
         if "priority_wait_ms" in self.origins and not self._has_priorities:
             inert["priority_wait_ms"] = "no class and no model has a priority of its own"
+        inert |= self._inert_shares()
         foreign = _FOREIGN[self.backend].items()
         inert |= {name: why for name, why in foreign if getattr(self, name) != BY_NAME[name].default}
         for name, why in inert.items():
@@ -183,6 +184,17 @@ class Settings:
             self._check_model(model)
         for each in self.classes:
             self._check_class(each)
+
+    def _inert_shares(self) -> dict[str, str]:
+        """Return what is set for shared memory and has no effect; of what isn't set, the smaller one counts."""
+        inert: dict[str, str] = {}
+        for name, most in (("max_client_segment_bytes", "max_segment_bytes"), ("max_client_segments", "max_segments")):
+            if name in self.origins and getattr(self, name) > getattr(self, most):
+                inert[name] = f"all clients together have {most} = {getattr(self, most)}"
+        if not self.max_segment_bytes:
+            names = ("max_segments", "max_client_segment_bytes", "max_client_segments")
+            inert |= {name: "max_segment_bytes = 0 shares nothing" for name in names if name in self.origins}
+        return inert
 
     @property
     def _has_priorities(self) -> bool:

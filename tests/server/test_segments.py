@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import os
 import resource
@@ -18,7 +19,7 @@ from predictd_proto.errors import SegmentRefusedError
 from predictd_proto.segments import Segment, SegmentLimits
 from predictd_server.serving.counters import Counters
 from predictd_server.sockets import segments as room
-from predictd_server.sockets.segments import IDLE_S, SWEEP_S, SegmentQuotas, Segments
+from predictd_server.sockets.segments import IDLE_S, LOG_S, SWEEP_S, SegmentQuotas, Segments
 from tests.server.shared_memory import (
     SEAL_GROW,
     SEAL_SEAL,
@@ -85,7 +86,7 @@ def test_other_users_and_processes_out_of_sight_are_offered_nothing(owner: tuple
     segments = Segments(QUOTAS, Counters())
     segments.meet(b"p", owner)
     assert segments.offer(b"p") is None
-    with shared_memory(SIZE) as memory, pytest.raises(SegmentRefusedError, match="another user's, not known or not in"):
+    with shared_memory(SIZE) as memory, pytest.raises(SegmentRefusedError, match="send the tensors in frames"):
         segments.view(b"p", memory.segment)
     assert segments._counters.segments_refused_total == 1
 
@@ -230,6 +231,34 @@ def test_what_was_sealed_can_neither_be_cut_nor_unsealed(segments: Segments) -> 
             fcntl.fcntl(memory.descriptor, 1033, 0x0008)
         assert bytes(view) == bytes(SIZE)
         view.release()
+
+
+def test_the_first_refusal_of_a_process_is_told(segments: Segments, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger=room.__name__)
+    segments.meet(b"q", US)
+    with shared_memory(SIZE, 0) as memory:
+        for number, peer in enumerate((b"p", b"p", b"q")):
+            segments.sweep(100.0 + 10 * number)
+            with pytest.raises(SegmentRefusedError):
+                segments.view(peer, memory.segment)
+    [record] = caplog.records
+    assert record.levelname == "INFO"
+    assert f"process {os.getpid()}: it is not sealed" in record.getMessage()
+    assert "its large tensors travel in frames" in record.getMessage()
+
+
+def test_refusals_of_many_processes_are_told_now_and_then(segments: Segments, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger=room.__name__)
+    peers = [b"%d" % number for number in range(3)]
+    for number, peer in enumerate(peers):
+        segments.meet(peer, (os.geteuid(), (1 << 22) + 1 + number))
+    for now_s, peer in zip((100.0, 100.1, 100.0 + LOG_S), peers, strict=True):
+        segments.sweep(now_s)
+        with pytest.raises(SegmentRefusedError, match="it can't be opened"):
+            segments.view(peer, Segment(3, 1, 1, SIZE))
+    assert len(caplog.records) == 2
+    for peer in peers:
+        segments.forget(peer)
 
 
 def test_memory_with_holes_is_refused(segments: Segments) -> None:

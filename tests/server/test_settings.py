@@ -96,6 +96,17 @@ def test_paths_of_models_in_a_file_are_relative_to_the_file(tmp_path: Path) -> N
         ("batch_timeout_ms = 5\nmax_batch_size = 1", ["batch_timeout_ms = 5.0 has no effect"]),
         ("max_batch_size = 64\nmax_queue_rows = 10", ["max_batch_size = 64 has no effect"]),
         ("stuck_after_s = 1\ninline_ms = 1000", ["inline_ms = 1000.0 has no effect"]),
+        (
+            "max_segment_bytes = 1000\nmax_client_segment_bytes = 2000",
+            ["max_client_segment_bytes = 2000 has no effect", "all clients together have max_segment_bytes = 1000"],
+        ),
+        (
+            "max_segments = 3\nmax_client_segments = 4",
+            ["max_client_segments = 4 has no effect", "all clients together have max_segments = 3"],
+        ),
+        ("max_segment_bytes = 0\nmax_segments = 3", ["max_segments = 3 has no effect", "max_segment_bytes = 0 shares"]),
+        ("max_segment_bytes = 0\nmax_client_segments = 3", ["max_client_segments = 3 has no effect"]),
+        ("max_segment_bytes = 0\nmax_client_segment_bytes = 3", ["max_client_segment_bytes = 3 has no effect"]),
         ("priority_wait_ms = 5", ["priority_wait_ms = 5.0 has no effect", "no class and no model has a priority"]),
         ("classes = 'web'", ["classes: expected a table [classes.NAME]", "'web'"]),
         ("[classes]\nweb = 3", ["classes.web: expected a table", "weight, priority", "got 3"]),

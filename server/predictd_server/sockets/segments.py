@@ -30,6 +30,9 @@ _log = logging.getLogger(__name__)
 #: A mapping that was not used for so long goes: clients hold on to their segments, and seldom to all of them.
 IDLE_S = 10.0
 
+#: Between two lines of the log about refusals; those that come too early for one are told at level debug.
+LOG_S = 1.0
+
 #: Between looks at which are idle.
 SWEEP_S = 1.0
 
@@ -65,6 +68,7 @@ class _Use:
 
     segments: int = 0
     bytes: int = 0
+    was_refused: bool = False
 
     def add(self, size: int) -> None:
         self.segments += 1
@@ -106,6 +110,7 @@ class Segments:
         #: By last use, the longest ago first.
         self._used_s: OrderedDict[tuple[bytes, Segment], float] = OrderedDict()
         self._swept_s = 0.0
+        self._log_s = 0.0
         self._now_s = 0.0
         self._mount = memfd_mount() if quotas.max_bytes else None
 
@@ -139,14 +144,16 @@ class Segments:
         client = self._clients.get(peer)
         if client is None:
             self._counters.segments_refused_total += 1
-            text = "shared memory: this client's process is another user's, not known or not in reach"
+            text = "shared memory: this client's process is another user's, not known or not in reach; "
+            text += "send the tensors in frames"
             raise SegmentRefusedError(text)
         mapping = client.mappings.get(segment)
         if mapping is None:
             try:
                 mapping = self._map(client, segment)
-            except SegmentRefusedError:
+            except SegmentRefusedError as error:
                 self._counters.segments_refused_total += 1
+                self._tell(client, error)
                 raise
             client.mappings[segment] = mapping
         key = (peer, segment)
@@ -175,6 +182,17 @@ class Segments:
             if now_s < used_s + IDLE_S:
                 return
             self._drop(key)  # one that is held counts as used just now
+
+    def _tell(self, client: _Client, error: SegmentRefusedError) -> None:
+        """Log the first refusal of a process: what it means for that one shows nowhere else."""
+        if client.use.was_refused:
+            return
+        client.use.was_refused = True
+        level = logging.INFO if self._now_s >= self._log_s else logging.DEBUG
+        if level == logging.INFO:
+            self._log_s = self._now_s + LOG_S
+        text = "memory of client process %d was refused; for a while its large tensors travel in frames: %s"
+        _log.log(level, text, client.pid, error.message)
 
     def _drop(self, key: tuple[bytes, Segment]) -> bool:
         """Let go of a mapping; return False where somebody holds it: it would stay, and be mapped twice when used."""

@@ -48,6 +48,22 @@ def test_it_answers_what_the_graph_answers(kind: str, limit_bytes: int, tmp_path
     runner.close()
 
 
+def test_sizes_that_will_be_left_out_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second way is faster with 64 rows only, which answer fewer rows a second than 8."""
+    from predictd_server.tensorflow import selection
+    from predictd_server.trials.agreement import Tolerance
+
+    taken = {1: [0.001, 0.0015], 8: [0.006, 0.009], 64: [0.4, 0.1]}
+    monkeypatch.setattr(selection, "shortest_runs_s", lambda runners, inputs, seconds: taken[len(inputs[0])])
+    trial = selection._Trial({rows: [np.zeros((rows, 1))] for rows in taken}, {}, Tolerance.SINGLE)
+    first, second = selection._costs([], trial)
+    assert second - first == pytest.approx(math.log(1.5))
+    # Where it pays, it counts.
+    taken[64] = [0.04, 0.01]
+    first, second = selection._costs([], trial)
+    assert second < first
+
+
 @pytest.mark.usefixtures("compiled_is_fastest")
 def test_after_the_warm_up_nothing_more_is_compiled(tmp_path: Path) -> None:
     loaded = load(saved(keras_zoo.mlp(), tmp_path / "m.keras"), xla=True)

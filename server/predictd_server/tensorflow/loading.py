@@ -44,7 +44,7 @@ def load_model(
     Args:
         file: What to load.
         settings: How: tags, signature, custom modules, and what becomes of code.
-        ladder: The batch sizes it will be run with, ascending; candidates are timed at the smallest and the largest.
+        ladder: The batch sizes it will be run with, ascending; candidates are timed at three of them.
         constant_limit_bytes: How many bytes of weights may become constants of the graph, which is faster and takes
             several times their size.
 

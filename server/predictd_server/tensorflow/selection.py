@@ -22,6 +22,7 @@ from predictd_proto.tensors import TensorSpec
 from predictd_server.models.load_failure import reason_of
 from predictd_server.processors import usable_processors
 from predictd_server.runner import LoadedSignature, Runner, Synthesis
+from predictd_server.serving.ladder import paying_sizes
 from predictd_server.serving.served import is_mergeable
 from predictd_server.tensorflow.compiled_graph import KIND as COMPILED
 from predictd_server.tensorflow.compiled_graph import build_compiled_session
@@ -260,9 +261,9 @@ def _synthesis(probe: Probe | Recording) -> Synthesis | None:
 
 
 def _trial_sizes(spec: SignatureSpec, ladder: Sequence[int]) -> list[int]:
-    """Return the smallest and the largest size of the ladder that is worth trying, ascending."""
-    fitting = [rows for rows in ladder if rows * row_bytes(spec.inputs) <= _PROBE_BYTES]
-    return sorted({min(ladder), max(fitting, default=min(ladder))})
+    """Return the smallest and the largest size of the ladder that is worth trying and one between, ascending."""
+    fitting = [rows for rows in ladder if rows * row_bytes(spec.inputs) <= _PROBE_BYTES] or [min(ladder)]
+    return sorted({min(ladder), fitting[len(fitting) // 2], max(fitting)})
 
 
 def _trial(reference: Runner, probe: Probe | Recording, sizes: Sequence[int], tolerance: Tolerance) -> _Trial:
@@ -337,6 +338,10 @@ def _fastest(own: SessionRunner | None, compiled: SessionRunner | None, referenc
 
 
 def _costs(runners: Sequence[Runner], trial: _Trial) -> list[float]:
-    """Return each runner's mean logarithm of seconds: every size counts the same, small or large."""
-    by_size = [shortest_runs_s(runners, inputs, _BUDGET_S) for inputs in trial.inputs.values()]
-    return [sum(map(math.log, taken)) / len(taken) for taken in zip(*by_size, strict=True)]
+    """Return each runner's mean logarithm of seconds: every size counts the same, small or large.
+
+    But sizes that don't pay however they are run will be left out of the ladder, and don't count.
+    """
+    by_size = {rows: shortest_runs_s(runners, inputs, _BUDGET_S) for rows, inputs in trial.inputs.items()}
+    counted = paying_sizes(tuple(by_size), {rows: min(taken) for rows, taken in by_size.items()})
+    return [sum(map(math.log, taken)) / len(taken) for taken in zip(*map(by_size.__getitem__, counted), strict=True)]

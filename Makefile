@@ -64,7 +64,7 @@ demo-hang: $(RUN_READY) ## The disease: the same model loaded in the worker's pa
 	@$(BIN)/python -m examples.digits.hang $(ARGS)
 
 .PHONY: bench
-bench: $(RUN_READY) ## Speed and memory beside their limits, 15 minutes; parts: ARGS="A idle"
+bench: $(RUN_READY) ## Speed and memory beside their limits, 20 minutes; parts: ARGS="A idle"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 ##@ Test

@@ -91,14 +91,14 @@ class WorkloadTurns:
 
     def _asked(self, callers: int) -> Iterator[Turn]:
         stage, workload = self._stage, self._workload
+        if callers == self.crowd and workload is A:
+            yield self._load((TASKS, callers), stage.target(calls.TASKS, workload))
         asked = self._load((CLIENT, callers), stage.target(calls.CLIENT, workload))
         if workload is A:
             yield self._load((WIRE, callers), stage.target(calls.FRAMES, workload))
         yield self._load((ECHO, callers), stage.echoed(workload))
         if callers > 1:
             yield asked
-        if callers == self.crowd and workload is A:
-            yield self._load((TASKS, callers), stage.target(calls.TASKS, workload))
         if callers == self.crowd:
             yield from self._limit(CONCRETE, beside=True)
             yield from self._limit(SESSION, beside=True)

@@ -1,4 +1,7 @@
-"""The limit of the model: `python -m benchmarks.limits.model_process DIRECTORY NAME...`, without any road.
+"""The limit of the model: `python -m benchmarks.limits.model_process DIRECTORY HELD NAME...`, without any road.
+
+It makes the models of these names first, and then loads those that HELD names, with commas between them: one import of
+TensorFlow for both.
 
 For each line, `{"model", "way", "rows", "seconds", "fewest_calls"}`, it answers with a call's median time and rows per
 second; with `"batch_size"` and `"all_rows"` it times `model.predict` of so many rows at once. So every limit is
@@ -9,21 +12,21 @@ measured, and why.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from benchmarks import make_models
 
 WARM_UP_CALLS = 2
 
 
-def main(directory: str, *names: str) -> None:
-    """Answer each line on standard input."""
-    models = {name: Local(Path(directory) / f"{name}.keras", name) for name in names}
+def main(directory: str, held: str, *names: str) -> None:
+    """Make models, load some of them, and answer each line on standard input."""
+    make_models.main(directory, *names)
+    models = {name: Local(Path(directory) / f"{name}.keras", name) for name in held.split(",") if name}
     missing = {name: model.missing for name, model in models.items()}
     print(json.dumps({"ready": True, "missing": missing}), flush=True)
     for line in sys.stdin:

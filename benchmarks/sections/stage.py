@@ -101,12 +101,16 @@ def model_file(directory: Path, workload: Workload) -> Path:
 @contextlib.contextmanager
 def models_made(workloads: Sequence[Workload], run: Run) -> Iterator[Path]:
     """Make models in a new directory, which goes with the block; gives the directory."""
-    # Directly in /tmp: a socket's path is short.
-    with tempfile.TemporaryDirectory(prefix="pdb-", dir="/tmp") as name:
+    with _directory() as name:
         run.say("making the models")
         command = [sys.executable, "-m", "benchmarks.make_models", name, *(workload.name for workload in workloads)]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         yield Path(name)
+
+
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    # Directly in /tmp: a socket's path is short.
+    return tempfile.TemporaryDirectory(prefix="pdb-", dir="/tmp")
 
 
 @contextlib.contextmanager
@@ -127,16 +131,17 @@ def stage(
         lone_callers: Whether there are callers with a process each.
     """
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(models_made(workloads, run))
+        directory = Path(stack.enter_context(_directory()))
+        run.say("making the models, and loading them in a process of their own")
+        held = ",".join(workload.name for workload in (workloads if local is None else local))
+        names = [workload.name for workload in workloads]
+        models = stack.enter_context(
+            conversation("benchmarks.limits.model_process", directory, held, *names, stderr=subprocess.DEVNULL)
+        )
         files = [model_file(directory, workload) for workload in workloads]
         run.say("starting the daemon")
         served = stack.enter_context(daemon(directory, files, *options))
         endpoint = f"ipc://{directory}/echo.sock"
         echo = stack.enter_context(conversation("benchmarks.limits.echo_process", endpoint))
-        run.say("starting the models in a process of their own")
-        names = [workload.name for workload in (workloads if local is None else local)]
-        models = stack.enter_context(
-            conversation("benchmarks.limits.model_process", directory, *names, stderr=subprocess.DEVNULL)
-        )
         lone = stack.enter_context(crew(run.lone_callers)) if lone_callers else None
         yield Stage(directory, served, Daemon(endpoint, echo.pid), stack.enter_context(crew()), models, lone)

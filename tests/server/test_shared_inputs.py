@@ -10,7 +10,7 @@ import pytest
 from predictd_proto.messages import PredictRequest
 from predictd_proto.segments import SHARED_TENSOR_BYTES, PlacedTensor, Segment, SegmentLimits
 from predictd_proto.tensors import Tensor
-from predictd_server.serving import core as core_module
+from predictd_server.serving import client_memory
 from tests.server.fake_model import CoreBench
 
 SEGMENT = Segment(3, 1, 2, SHARED_TENSOR_BYTES)
@@ -61,7 +61,7 @@ def test_what_is_refused_is_never_copied(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(tensor: Any) -> Any:
         pytest.fail(f"copied: {tensor.name}")
 
-    monkeypatch.setattr(core_module, "own_integers", fail)
+    monkeypatch.setattr(client_memory, "own_copy", fail)
     bench, memory = bench_of("int64")
     bench.send(9, np.ones((1, 3), np.int64))
     bench.core.admission._max_bytes = SHARED_TENSOR_BYTES - 1
@@ -76,7 +76,7 @@ def test_where_there_is_no_memory_for_a_copy_nothing_stays_in_the_queue(monkeypa
     def fail(_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(core_module, "own_integers", fail)
+    monkeypatch.setattr(client_memory, "own_copy", fail)
     bench, memory = bench_of("int64")
     with pytest.raises(MemoryError):
         ask(bench, memory, "int64")

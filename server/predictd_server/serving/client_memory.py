@@ -6,7 +6,7 @@ It maps nothing. Pure; pump thread only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -143,9 +143,25 @@ def copy_bytes(target: Buffer, offset: int, data: Buffer) -> None:
     np.copyto(np.frombuffer(target, np.uint8, size, offset), np.frombuffer(data, np.uint8))
 
 
-def own_integers(tensor: Tensor) -> Tensor:
-    """Return a tensor whose data nobody else can change, where its numbers may be places or lengths."""
-    return own_copy(tensor) if tensor.dtype in _INDEX_DTYPES else tensor
+def own_integers(request: Pending, drop: Callable[[Pending], None]) -> None:
+    """Copy those inputs of a request whose numbers may be places or lengths: its client must not change them meanwhile.
+
+    Args:
+        request: One that is admitted: a refusal should cost no copy.
+        drop: Lets go of it where there is no memory for one.
+    """
+    try:
+        tensors = [own_copy(tensor) if tensor.dtype in _INDEX_DTYPES else tensor for tensor in request.tensors]
+    except MemoryError:
+        drop(request)
+        raise
+    request.tensors = tuple(tensors)
+
+
+def owned(request: Pending) -> Pending:
+    """Copy all inputs: what is answered to others too must not be changed between its key and its run."""
+    request.tensors = tuple([own_copy(tensor) for tensor in request.tensors])
+    return request
 
 
 def own_copy(tensor: Tensor) -> Tensor:

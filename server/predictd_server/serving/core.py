@@ -16,19 +16,10 @@ from predictd_proto.limits import Limits
 from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, PredictRequest
 from predictd_proto.tensors import Buffer
 from predictd_server.models.registry import Registry
-from predictd_server.serving import refusals
+from predictd_server.serving import client_memory, refusals
 from predictd_server.serving.admission import Admission
 from predictd_server.serving.batch import Batch, Run
 from predictd_server.serving.caller_class import CallerClasses
-from predictd_server.serving.client_memory import (
-    ClientMemory,
-    NoMemory,
-    count_inputs,
-    count_outputs,
-    own_copy,
-    own_integers,
-    reply_place,
-)
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.greeting import Greeting
 from predictd_server.serving.lanes import Lanes
@@ -96,7 +87,7 @@ class Core:
         self.counters = counters
         self.admission = admission
         self.shared = SharedAnswers(registry, self._open, admission, lanes, counters)
-        self.memory: ClientMemory = NoMemory()
+        self.memory: client_memory.ClientMemory = client_memory.NoMemory()
         self.replies: list[Reply] = []
         self.is_draining = False
 
@@ -139,21 +130,13 @@ class Core:
         request: Pending | None = None
         try:
             request = self._reader.read(peer, message, frames, now)
-            request.reply_place = reply_place(self.memory, peer, message)
-            count_inputs(self.counters, message, frames)
+            request.reply_place = client_memory.reply_place(self.memory, peer, message)
+            client_memory.count_inputs(self.counters, message, frames)
             self._enqueue(request)
             if message.segments:
-                self._own(request)
+                client_memory.own_integers(request, self._drop)
         except PredictdError as error:
             self._refuse(peer, message.id, error, request)
-
-    def _own(self, request: Pending) -> None:
-        """Copy what its client must not change meanwhile. Once it is admitted: a refusal should cost little."""
-        try:
-            request.tensors = tuple([own_integers(tensor) for tensor in request.tensors])
-        except MemoryError:
-            self._drop(request)
-            raise
 
     def _refuse(self, peer: bytes, request_id: int, error: PredictdError, request: Pending | None) -> None:
         self.counters.count_refusal(error.code)
@@ -170,11 +153,7 @@ class Core:
             self.replies.append((request.peer, empty_response(request)))
             self.counters.requests_ok_total += 1
             return
-        key = None
-        if request.signature.is_cached:
-            # What is answered to others too must not be changed between its key and its run.
-            request.tensors = tuple([own_copy(tensor) for tensor in request.tensors])
-            key = key_of(request)
+        key = key_of(client_memory.owned(request)) if request.signature.is_cached else None
         try:
             self._take_in(key, request)
         except OverloadedError:
@@ -356,7 +335,7 @@ class Core:
 
     def _answer(self, request: Pending, frames: list[Buffer]) -> None:
         self.counters.requests_ok_total += 1
-        count_outputs(self.counters, request, frames)
+        client_memory.count_outputs(self.counters, request, frames)
         self.replies.append((request.peer, frames))
         self._close(request)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from predictd_server.models.serving_notes import serving_notes
+from predictd_server.models.serving_notes import class_notes, serving_notes
 from predictd_server.models.settings import ModelSettings
+from predictd_server.serving.caller_class import CallerClass, CallerClasses
 from predictd_server.serving.served import ServedSignature
 from tests.server.sample_models import signature
 
@@ -45,3 +46,18 @@ def test_a_cache_that_holds_an_answer_is_no_matter_to_tell() -> None:
 def test_answers_that_can_t_be_kept_are_told() -> None:
     [note] = notes_of(replace(signature(abs), is_repeatable=False), cache_bytes=1 << 20)
     assert "cache_bytes has no effect: it was not seen to answer the same input the same way twice" in note
+
+
+def test_classes_for_which_fewer_rows_are_kept_than_a_request_counts_are_told() -> None:
+    classes = CallerClasses([CallerClass(name="web", weight=8.0), CallerClass(name="bulk", weight=0.5)])
+    served = {"serve": replace(signature(abs), sizes=(1, 8, 64))}
+    [note] = class_notes(served, classes, 1000)
+    assert "of max_queue_rows = 1000 fewer rows are kept than one request of 64 counts" in note
+    assert "(26 for 'bulk', 52 for 'default')" in note
+    own = {"serve": replace(served["serve"], settings=ModelSettings(name="m", path=Path("/m"), max_queue_rows=10))}
+    [note] = class_notes(own, classes, 1000)
+    assert "0 for 'bulk'" in note
+    assert list(class_notes(served, classes, 10_000)) == []
+    assert list(class_notes(served, CallerClasses(), 10)) == []
+    alone = {"serve": replace(served["serve"], sizes=())}
+    assert list(class_notes(alone, classes, 1000)) == []

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from predictd_server.serving.admission import kept_rows
+from predictd_server.serving.caller_class import CallerClasses
 from predictd_server.serving.response_cache import least_bytes
 from predictd_server.serving.served import ServedSignature
 from predictd_server.trials.free_axes import note_on
@@ -36,6 +38,29 @@ def serving_notes(signatures: Mapping[str, ServedSignature]) -> Iterator[str]:
             yield note
         if settings.cache_bytes:
             yield from _cache_notes(signature, settings.cache_bytes)
+
+
+def class_notes(
+    signatures: Mapping[str, ServedSignature], classes: CallerClasses, max_queue_rows: int
+) -> Iterator[str]:
+    """Yield which classes of callers may be shut out though half of the queue is kept for the classes.
+
+    Args:
+        signatures: The model's, at least one.
+        classes: The classes of callers; none where all are treated alike.
+        max_queue_rows: The rows of a model that may wait, where its own settings don't say.
+    """
+    settings = next(iter(signatures.values())).settings
+    max_rows = max_queue_rows if settings.max_queue_rows is None else settings.max_queue_rows
+    # Where rows of several requests can't share a run there is no largest request.
+    most_rows = max([max(signature.sizes, default=1) for signature in signatures.values()])
+    short = {each.name: kept for each in classes.all if (kept := kept_rows(max_rows, classes, each)) < most_rows}
+    if short:
+        told = ", ".join(f"{rows} for {name!r}" for name, rows in short.items())
+        yield (
+            f"of max_queue_rows = {max_rows} fewer rows are kept than one request of {most_rows} counts ({told}): "
+            "while other classes fill the queue, such a request may be refused; raise max_queue_rows or these weights"
+        )
 
 
 def _cache_notes(signature: ServedSignature, cache_bytes: int) -> Iterator[str]:

@@ -22,10 +22,11 @@ from predictd_server.models.gate import check_golden
 from predictd_server.models.growth import Growth
 from predictd_server.models.reclaim import reclaim_memory
 from predictd_server.models.registry import READY, ServedModel
-from predictd_server.models.serving_notes import serving_notes
+from predictd_server.models.serving_notes import class_notes, serving_notes
 from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.models.trust import check_digest, check_memory, check_size
 from predictd_server.resident import resident_bytes
+from predictd_server.serving.caller_class import CallerClasses
 from predictd_server.serving.ladder import batch_ladder, within
 from predictd_server.serving.lengths import FreeAxes
 from predictd_server.serving.served import ServedSignature, is_mergeable, row_bytes
@@ -92,7 +93,8 @@ class VersionLoading:
             loaded_at = monotonic()
             signatures = self._signatures(file, settings, loaded, ladder)
             gate = check_golden(file, settings, signatures, loaded.default_signature)
-            notes = tuple(serving_notes(signatures))
+            classes = CallerClasses(self._settings.classes)
+            notes = (*serving_notes(signatures), *class_notes(signatures, classes, self._settings.max_queue_rows))
             # What the largest batches worked in: 110 MB of a ResNet50. Not worth the interruption for a small model.
             grown_bytes = growth.bytes()
             if grown_bytes is None or grown_bytes > RECLAIMED_BYTES:

@@ -85,7 +85,7 @@ class Admission:
         return part
 
     def _keep(self, model: ModelQueue, part: ClassQueue) -> None:
-        part.kept_rows = int(model.max_rows * KEPT * self._classes.part(part.caller))
+        part.kept_rows = kept_rows(model.max_rows, self._classes, part.caller)
 
     def admit(
         self, model: ModelQueue, rows: int, counted_rows: int, byte_count: int, caller: CallerClass | None = None
@@ -113,9 +113,9 @@ class Admission:
             raise self._too_many_of_class(model, part, counted_rows, f"its bound is max_queue_rows = {own_rows}")
         rows_then = model.counted_rows + counted_rows
         if rows and model.rows and rows_then > model.max_rows * (1 - KEPT):
-            kept_rows = sum([max(each.kept_rows - each.rows, 0) for each in model.parts.values() if each is not part])
-            if rows_then > model.max_rows - kept_rows:
-                bound = f"{kept_rows} of max_queue_rows = {model.max_rows} are kept for other classes"
+            others = [max(each.kept_rows - each.rows, 0) for each in model.parts.values() if each is not part]
+            if rows_then > model.max_rows - sum(others):
+                bound = f"{sum(others)} of max_queue_rows = {model.max_rows} are kept for other classes"
                 raise self._too_many_of_class(model, part, counted_rows, bound)
         bytes_then = self.bytes + byte_count
         if self.requests and bytes_then > self._max_bytes * (1 - KEPT):
@@ -224,6 +224,11 @@ class Admission:
     def _overloaded(self, model: ModelQueue, text: str) -> OverloadedError:
         retry_after_ms = self.retry_after_ms(model)
         return OverloadedError(f"{text}. Try again in {retry_after_ms} ms", {"retry_after_ms": retry_after_ms})
+
+
+def kept_rows(max_rows: int, classes: CallerClasses, caller: CallerClass) -> int:
+    """Return how many of the rows that may wait for a model are kept for a class."""
+    return int(max_rows * KEPT * classes.part(caller))
 
 
 def _count_class(part: Part) -> None:

@@ -132,16 +132,19 @@ class DaemonProcess:
     def pause(self) -> None:
         """Stop it (SIGSTOP) as a debugger would; wait until all its threads stand, for they may answer till then."""
         self.signal(signal.SIGSTOP)
-        wait_until(lambda: self._states() == {"T"}, what=f"all threads of process {self.pid} stand still")
+        wait_until(self._stands_still, what=f"all threads of process {self.pid} stand still")
 
     def resume(self) -> None:
         """Have a paused one go on (SIGCONT)."""
         self.signal(signal.SIGCONT)
 
-    def _states(self) -> set[str]:
+    def _stands_still(self) -> bool:
+        try:
+            stats = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        except (FileNotFoundError, ProcessLookupError):  # a thread ended between the look and the reading
+            return False
         # man 5 proc_pid_stat: the state follows the name in brackets, which may hold anything.
-        paths = Path(f"/proc/{self.pid}/task").glob("*/stat")
-        return {path.read_text().rpartition(") ")[2][0] for path in paths}
+        return {stat.rpartition(") ")[2][0] for stat in stats} == {"T"}
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -38,6 +38,19 @@ def test_one_fetch_serves_all_who_wait_for_the_same_plan_and_order_is_kept() -> 
     assert sent == [0, 1, 2, 3, 4]
 
 
+def test_a_request_waits_behind_those_whose_plan_is_here_already_but_was_not_handed_to_them_yet() -> None:
+    bench = Bench()
+    bench.ask(0)
+    bench.run_job()  # connects
+    work, done = bench.jobs.popleft()
+    plan = work(bench.clock)  # on another thread, which remembers it at once
+    bench.ask(1)
+    done(plan, None)
+    bench.exchange.settle()
+    sent = [float(request.tensors[0].view()[0, 0]) for request in bench.connections[0].waiting]
+    assert sent == [0, 1]
+
+
 def test_a_connection_carries_64_requests_and_more_connections_come_up_to_the_bound() -> None:
     bench = Bench(max_in_flight=100)
     for n in range(150):

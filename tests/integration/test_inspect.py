@@ -22,7 +22,7 @@ ITS_OWN = ("load_ms", "warmup_ms", "memory_bytes", "is_default", "runner", "runn
 
 def inspect(*arguments: object, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command outside the checkout, on a terminal of 80 columns."""
-    return run_command("inspect", *arguments, folder=folder or "/", timeout_s=300, COLUMNS="80", **environment)
+    return run_command("inspect", *arguments, folder=folder or "/", COLUMNS="80", **environment)
 
 
 def without(plain: dict[str, Any]) -> dict[str, Any]:

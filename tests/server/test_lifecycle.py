@@ -86,11 +86,11 @@ def test_the_start_loads_what_is_wanted_and_shows_the_rest(tmp_path: Path) -> No
 
 def test_until_it_is_loaded_a_model_says_that_it_is_loading(tmp_path: Path) -> None:
     bench = UpkeepBench(tmp_path, 1, 2, versions=2)
-    files = bench.loader.begin(0)
+    files = bench.upkeep.begin(0)
     assert bench.states == {2: "loading", 1: "loading"}
     with pytest.raises(ModelNotReadyError):
         bench.signature()
-    assert bench.loader.bring(files[0])
+    assert bench.upkeep.bring(files[0])
     assert bench.signature().version == 2
 
 
@@ -105,9 +105,9 @@ def test_a_new_version_is_loaded_beside_the_old_one_which_leaves_when_nobody_nee
     assert served_meanwhile == [(2, 1)]
     assert bench.states == {2: "ready", 1: "unloading"}
     assert [runner.is_closed for runner in bench.runners] == [False, False]
-    assert bench.loader.tend(bench.now), "a version that leaves is looked after"
+    assert bench.upkeep.tend(bench.now), "a version that leaves is looked after"
     old.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert [runner.is_closed for runner in bench.runners] == [True, False]
     assert bench.states == {2: "ready", 1: "available"}
     assert "unloaded" in bench.row(1).notes[0]
@@ -120,7 +120,7 @@ def test_a_version_is_kept_while_a_request_may_come_in_that_found_it_before_it_w
     bench.look()
     assert not bench.runners[0].is_closed
     bench.seen = bench.registry.generation
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert bench.runners[0].is_closed
 
 
@@ -192,14 +192,14 @@ def test_a_version_that_changes_while_it_is_loaded_is_not_published_and_tried_ag
     bench = UpkeepBench(tmp_path, 1).begin()
     bench.meanwhile = lambda file: bench.add(2) if bench.loads.count(2) == 1 else None
     bench.add(2)
-    bench.loader.tend(100)
+    bench.upkeep.tend(100)
     assert bench.loads == [1, 2]
     assert bench.states == {2: "failed", 1: "ready"}
     assert "changed while it was loaded" in bench.row(2).error
-    bench.loader.tend(200)
+    bench.upkeep.tend(200)
     assert bench.loads == [1, 2, 2]
     assert bench.ready == [2]
-    bench.loader.tend(201)
+    bench.upkeep.tend(201)
     assert [runner.is_closed for runner in bench.runners] == [True, True, False]
 
 
@@ -260,7 +260,7 @@ def test_orders_do_not_put_off_the_next_look(tmp_path: Path) -> None:
     bench.add(2)
     for bench.now in (4.0, 8.0, 12.0):
         bench.load(1)
-        bench.loader.tend(bench.now)
+        bench.upkeep.tend(bench.now)
     assert bench.ready == [2, 1]
 
 

@@ -20,7 +20,7 @@ def test_a_label_is_set_while_a_version_is_loaded(tmp_path: Path) -> None:
 
     def meanwhile(file: ModelFile) -> None:
         bench.desk.take_in(LabelRequest(id=7, model="m", label="stable", version=1), b"other")
-        assert bench.loader.attend(0, bench.now)
+        assert bench.upkeep.attend(0, bench.now)
         answers.extend(message for _, message in bench.desk.take_answers())
         assert bench.states == {2: "loading", 1: "ready"}
         assert bench.signature("stable").version == 1
@@ -39,7 +39,7 @@ def test_a_label_for_what_is_being_loaded_says_that_it_is(tmp_path: Path) -> Non
 
     def meanwhile(file: ModelFile) -> None:
         bench.desk.take_in(LabelRequest(id=7, model="m", label="stable", version=2), b"other")
-        bench.loader.attend(0, bench.now)
+        bench.upkeep.attend(0, bench.now)
         answers.extend(message for _, message in bench.desk.take_answers())
 
     bench.meanwhile = meanwhile
@@ -58,14 +58,14 @@ def test_a_version_that_loses_its_label_while_its_new_files_are_loaded_leaves_on
 
     def meanwhile(file: ModelFile) -> None:
         bench.desk.take_in(LabelRequest(id=7, model="m", label="stable", version=2), b"other")
-        bench.loader.attend(0, bench.now)
+        bench.upkeep.attend(0, bench.now)
         bench.desk.take_answers()
         bench.meanwhile = lambda file: None
 
     bench.meanwhile = meanwhile
     bench.add(1)
     bench.reload()
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert bench.ready == [2]
     assert [runner.is_closed for runner in bench.runners] == [False, True, True]
 
@@ -79,7 +79,7 @@ def test_what_leaves_is_let_go_of_while_something_else_is_loaded(tmp_path: Path)
 
     def meanwhile(file: ModelFile) -> None:
         signature.open_requests = 0
-        bench.loader.attend(0, bench.now)
+        bench.upkeep.attend(0, bench.now)
         assert "unloaded" in done(bench.answer())[0]
         assert runner.is_closed
 
@@ -92,10 +92,10 @@ def test_what_leaves_is_let_go_of_while_something_else_is_loaded(tmp_path: Path)
 def test_at_the_start_what_is_still_to_come_is_loading_whatever_fails_before(tmp_path: Path) -> None:
     bench = UpkeepBench(tmp_path, 1, 2, versions=2)
     bench.troubles[2] = ValueError("no")
-    newest, oldest = bench.loader.begin(0)
-    assert not bench.loader.bring(newest)
+    newest, oldest = bench.upkeep.begin(0)
+    assert not bench.upkeep.bring(newest)
     assert bench.states == {2: "failed", 1: "loading"}
-    bench.loader.bring(oldest)
+    bench.upkeep.bring(oldest)
     assert bench.states == {2: "failed", 1: "ready"}
 
 
@@ -113,7 +113,7 @@ def test_nothing_of_a_version_that_changed_while_it_was_loaded_is_held_when_memo
     bench.meanwhile = lambda file: bench.add(2)
     bench.on_reclaim = on_reclaim
     bench.add(2)
-    bench.loader.tend(100)
+    bench.upkeep.tend(100)
     assert bench.states == {2: "failed", 1: "ready"}
     assert held == [None]
 
@@ -124,9 +124,9 @@ def test_a_fault_of_ours_leaves_no_version_loading_for_ever(tmp_path: Path, monk
     with monkeypatch.context() as patch:
         patch.setattr("predictd_server.models.stock.fingerprint", fault)
         with pytest.raises(RuntimeError, match="a fault of ours"):
-            bench.loader.tend(100)
+            bench.upkeep.tend(100)
     assert bench.states == {2: "available", 1: "ready"}
-    bench.loader.tend(200)
+    bench.upkeep.tend(200)
     assert bench.ready == [2]
 
 

@@ -99,10 +99,10 @@ def test_the_log_counts_the_requests_that_a_version_has_and_no_runs(
         bench.unload()
     assert f"model m version 1: {said}" in caplog.messages
     signature.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert not bench.runners[0].is_closed, "a run goes on"
     signature.open_runs = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert bench.runners[0].is_closed
 
 
@@ -115,7 +115,7 @@ def test_unload_is_answered_when_the_memory_is_given_back(tmp_path: Path) -> Non
     with pytest.raises(ModelNotFoundError, match="unloading"):
         bench.signature()
     signature.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert "model m version 1: unloaded" in done(bench.answer())[0]
     assert bench.runners[0].is_closed
     assert bench.states == {1: "available"}
@@ -143,10 +143,10 @@ def test_unload_of_several_versions_is_answered_once_all_are_gone(tmp_path: Path
     bench.signature(1).open_requests = 1
     waiting = bench.signature(1)
     assert bench.unload() is None
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert bench.answer() is None
     waiting.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert [text.partition(";")[0] for text in done(bench.answer())] == [
         "model m version 2: unloaded",
         "model m version 1: unloaded",
@@ -165,7 +165,7 @@ def test_a_version_that_leaves_may_be_loaded_again_meanwhile(tmp_path: Path) -> 
     bench.unload(1)
     assert "is ready" in done(bench.load(1))[0]
     old.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert [runner.is_closed for runner in bench.runners] == [True, False]
     assert bench.signature().runner is bench.runners[1]
     assert bench.states == {1: "ready"}
@@ -233,7 +233,7 @@ def test_a_model_that_was_unloaded_comes_back_with_its_labels_and_its_default(
     ).begin()
     bench.label("canary", 3)
     bench.label("ours", 1)
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     before = [(row.version, row.state, row.labels, row.is_default) for row in bench.rows]
     bench.unload()
     assert bench.ready == []

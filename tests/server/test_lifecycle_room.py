@@ -48,7 +48,7 @@ def test_it_is_tried_once_for_each_change_in_room(tmp_path: Path) -> None:
     bench.unload(model="n")
     assert bench.loads.count(2) == 2
     for _ in range(3):
-        bench.loader.tend(bench.now)
+        bench.upkeep.tend(bench.now)
     assert bench.loads.count(2) == 2
     assert WAITS in bench.row(2).error
 
@@ -61,7 +61,7 @@ def test_a_replaced_version_makes_room(tmp_path: Path) -> None:
     keras_file(tmp_path / "n" / "1" / "model.keras")
     bench.load(1, model="n")
     assert bench.states == {2: "failed"}
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert bench.ready == [2]
 
 

@@ -22,7 +22,7 @@ def test_unload_waits_for_what_leaves_already(tmp_path: Path) -> None:
     assert bench.unload(1) is None, "its memory is not given back yet"
     assert bench.unload() is None
     signature.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     answers = [answer for _, answer in bench.desk.take_answers()]
     assert [len(done(answer)) for answer in answers] == [1, 1, 1]
     assert {done(answer)[0].partition(";")[0] for answer in answers} == {"model m version 1: unloaded"}
@@ -38,7 +38,7 @@ def test_unload_waits_for_the_files_that_were_replaced_too(tmp_path: Path) -> No
     assert bench.unload(1) is None
     assert bench.runners[1].is_closed
     old.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert len(done(bench.answer())) == 2
 
 
@@ -52,7 +52,7 @@ def test_unload_of_a_version_that_leaves_and_whose_files_are_gone(tmp_path: Path
     assert bench.states == {2: "ready", 1: "unloading"}
     assert bench.unload(1) is None
     signature.open_requests = 0
-    bench.loader.tend(bench.now)
+    bench.upkeep.tend(bench.now)
     assert [len(done(answer)) for _, answer in bench.desk.take_answers()] == [1, 1]
 
 

@@ -34,7 +34,7 @@ class ClosingRunner(DoublingRunner):
 
 
 class UpkeepBench:
-    """A loader of one model `m`, whose versions are directories of `path`, and of what entries `beside` it hold.
+    """The upkeep of one model `m`, whose versions are directories of `path`, and of what entries `beside` it hold.
 
     Attributes:
         loads: The versions that were loaded, in order, failed ones too.
@@ -73,7 +73,7 @@ class UpkeepBench:
             lambda: self.registry.generation if self.seen is None else self.seen, self._reclaim, lambda: self.is_loading
         )
         self.stock = Stock(self.registry, self._load, departures, self._reclaim)
-        self.loader = Upkeep(
+        self.upkeep = Upkeep(
             registry=self.registry,
             repository=repository,
             watch=Watch(repository, interval_s=watch_s, settle_s=settle_s),
@@ -89,22 +89,22 @@ class UpkeepBench:
 
     def begin(self) -> UpkeepBench:
         """Load what is there at the start."""
-        for file in self.loader.begin(self.now):
-            self.loader.bring(file)
+        for file in self.upkeep.begin(self.now):
+            self.upkeep.bring(file)
         return self
 
     def look(self) -> None:
         """Let so much time go by that the watch looks, twice, so that changes settle."""
         for _ in range(2):
             self.now += 100
-            self.loader.tend(self.now)
+            self.upkeep.tend(self.now)
 
     def give(self, request: OrderRequest) -> OrderResponse | ErrorResponse | None:
         """Give an order, and return its answer; None where it is not answered yet."""
         self.desk.take_in(request, b"peer")
         order = self.desk.next(0)
         if order is not None:
-            self.loader.carry_out(order, self.now)
+            self.upkeep.carry_out(order, self.now)
         return self.answer()
 
     def answer(self) -> Any:
@@ -119,7 +119,7 @@ class UpkeepBench:
     def unload(self, version: int | None = None, model: str = "m") -> Any:
         answer = self.give(UnloadRequest(id=2, model=model, version=version))
         if answer is None:
-            self.loader.tend(self.now)
+            self.upkeep.tend(self.now)
             answer = self.answer()
         return answer
 

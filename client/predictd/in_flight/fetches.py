@@ -48,6 +48,10 @@ class Fetches:
         self._waiting[server_id, key] = [pending]
         self._start(server_id, key)
 
+    def has(self, server_id: str, key: Key) -> bool:
+        """Whether requests wait for this plan. It may be remembered already: those who come now must not pass them."""
+        return bool(self._waiting) and (server_id, key) in self._waiting
+
     def clear(self) -> None:
         """Forget who waits."""
         self._waiting.clear()

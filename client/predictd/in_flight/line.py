@@ -143,7 +143,7 @@ class Line:
             waited_ms = pending.deadline.waited_ms
             self._outcomes.failed(pending, too_late(question.model, self.link.endpoint, waited_ms, was_sent=False))
             return
-        if plan is None:
+        if plan is None or self._fetches.has(greeting.server_id, key):
             self._fetches.add(greeting.server_id, key, pending)
             return
         try:

@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.tensorflow]
 ITS_OWN = ("load_ms", "warmup_ms", "memory_bytes", "is_default", "runner", "runners")
 
 
-def inspect(*arguments: object, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def inspect(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command outside the checkout, on a terminal of 80 columns."""
-    return run_command("inspect", *arguments, folder=folder or "/", COLUMNS="80", **environment)
+    return run_command("inspect", *arguments, folder=folder or "/", COLUMNS="80")
 
 
 def without(plain: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 Owns the environments under .venvs/, one per interpreter, each with the thin client and nothing
 else: no TensorFlow, no Celery. The oldest interpreter gets the oldest dependencies that
 pyproject.toml allows, so that its floors are true. On .venv's own version the tests have run already
-(`make test-here`): there they are only collected, which shows that they need nothing else. Two
-interpreters run side by side, since most tests wait for something; what each says is printed when it is
-done. Must not touch .venv.
+(`make test-here`): there they are only collected, which shows that they need nothing else. The
+others run side by side: a run of three minutes has half of one core at work, most tests wait for something. What each
+says is printed when it is done. Must not touch .venv.
 
     python scripts/test_pythons.py [arguments for pytest]
 """
@@ -28,7 +28,7 @@ ENVIRONMENTS = CHECKOUT / ".venvs"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 TESTS = ("tests/proto", "tests/client")
 NO_TESTS_COLLECTED = 5
-AT_ONCE = 2
+AT_ONCE = 3
 OWN_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

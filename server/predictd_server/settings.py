@@ -25,7 +25,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", str, "", "Where to listen: ipc:///path or tcp://127.0.0.1:port (default: one socket per user)"),
-    Setting("max_batch_size", int, 64, "Most rows in one run", 1, 65536),
+    Setting("max_batch_size", int, 64, "Most rows in one run; where it is not set, short runs may have more", 1, 65536),
     Setting("max_batch_bytes", int, 16 << 20, "Most input bytes in one run of several rows", 1, _MOST_BYTES),
     Setting(
         "batch_timeout_ms", float, 0.0, "Batch window: how long an idle engine waits for company, in ms", 0, 60_000
@@ -43,7 +43,7 @@ SETTINGS: tuple[Setting, ...] = (
         "max_queue_rows",
         int,
         16384,
-        "Rows of one model that may wait (of one request at most a batch counts); more are refused as overloaded",
+        "Rows of one model that may wait (of one request at most max_batch_size count); more are refused as overloaded",
         1,
         _MOST_ROWS,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,10 +59,16 @@ def doubling_spec(*shapes: tuple[int | None, ...], dtype: str = "float32") -> Si
     )
 
 
-def served(spec: SignatureSpec, runner: DoublingRunner, max_batch_size: int = 8, model: str = "m") -> ServedModel:
+def served(
+    spec: SignatureSpec,
+    runner: DoublingRunner,
+    max_batch_size: int = 8,
+    model: str = "m",
+    count_bound: int = sys.maxsize,
+) -> ServedModel:
     sizes = batch_ladder(max_batch_size) if is_mergeable(spec) else ()
     metadata = ModelMetadata(name=model, version=1, state="ready", signatures=(spec,), default_signature="serve")
-    return ServedModel(metadata, {"serve": ServedSignature(model, 1, spec, runner, sizes)})
+    return ServedModel(metadata, {"serve": ServedSignature(model, 1, spec, runner, sizes, count_bound=count_bound)})
 
 
 class CoreBench:
@@ -71,6 +78,7 @@ class CoreBench:
         self,
         *shapes: tuple[int | None, ...],
         max_batch_size: int = 8,
+        count_bound: int = sys.maxsize,
         max_rows: int = 1000,
         max_bytes: int = 1 << 20,
         window_s: float = 0.0,
@@ -84,7 +92,8 @@ class CoreBench:
         self.runner = DoublingRunner()
         self.registry = Registry()
         self.limits = limits or Limits()
-        self.registry.put(served(doubling_spec(*(shapes or ((None, 3),)), dtype=dtype), self.runner, max_batch_size))
+        spec = doubling_spec(*(shapes or ((None, 3),)), dtype=dtype)
+        self.registry.put(served(spec, self.runner, max_batch_size, count_bound=count_bound))
         self.counters = Counters()
         self.greeting = Greeting("server-1", "0.1", self.limits, self.registry)
         named = CallerClasses(classes, self.counters)

@@ -10,14 +10,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from predictd_proto.errors import ModelLoadError
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.version_loading import VersionLoading
 from predictd_server.runner import Arrays, LoadedSignature
 from predictd_server.serving.ladder import (
     LONG_S,
     MOST_LOSS,
+    MOST_ROWS,
+    SHORT_S,
     allowed_size,
     batch_ladder,
+    further_sizes,
     paying_sizes,
     sizes_between,
 )
@@ -80,6 +84,10 @@ def test_sizes_in_between_only_save_padding(costs_s: dict[int, float], rows: int
     assert all(sum(low < size < high for size in between) <= 1 for low, high in pairwise(LADDER))
 
 
+#: A cost for a size that the model can't be run with.
+FAILS = -1.0
+
+
 class Timed:
     """Runs nothing; `warm_up` is replaced."""
 
@@ -102,6 +110,7 @@ def warmed(
     *,
     looks: list[dict[int, float]],
     runner: Timed,
+    further: tuple[int, ...] = (),
     known: tuple[int, ...] = (),
     is_most_kept: bool = False,
     **fields: Any,
@@ -110,6 +119,9 @@ def warmed(
 
     def warm_up(signature: LoadedSignature, sizes: tuple[int, ...], lengths: tuple[int, ...]) -> dict[Measured, float]:
         costs_s = looks.pop(0) if len(looks) > 1 else looks[0]
+        if any(costs_s.get(size) == FAILS for size in sizes):
+            text = "too many rows"
+            raise ModelLoadError(text)
         return {(size, ()): costs_s.get(size, 0.001 * size) for size in sizes}
 
     monkeypatch.setattr(warm, "warm_up", warm_up)
@@ -118,7 +130,12 @@ def warmed(
     )
     settings = ModelSettings(name="m", path=Path("/m"), **fields)
     sizes, costs_s = warm.warm_sizes(
-        signature, fields.get("batch_sizes", LADDER), settings, known=known, is_most_kept=is_most_kept
+        signature,
+        fields.get("batch_sizes", LADDER),
+        settings,
+        further=further,
+        known=known,
+        is_most_kept=is_most_kept,
     )
     assert tuple(size for size, _ in costs_s) == sizes
     return sizes
@@ -154,18 +171,62 @@ def test_a_largest_size_that_is_set_is_not_left_out(monkeypatch: Any) -> None:
     assert warmed(monkeypatch, looks=[slow], runner=Compiling(), is_most_kept=True) == LADDER
 
 
-def load_twice(monkeypatch: Any, settings: Settings, **fields: Any) -> list[tuple[int, ...]]:
-    """Return the sizes of two loads of the same contents, the first one on a machine that is busy with 32 rows."""
-    looks = [linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}, linear(0.001, 0.2)]
+BEYOND = (128, 256, 512, 1024)
+SHORT = {size: 40e-6 + size * 1e-6 for size in (*LADDER, *BEYOND)}
+
+
+def test_where_runs_are_short_larger_batches_are_tried_up_to_one_that_is_not(monkeypatch: Any) -> None:
+    assert SHORT[256] < SHORT_S <= SHORT[512]
+    assert warmed(monkeypatch, looks=[SHORT], runner=Timed(), further=BEYOND) == (*LADDER, 128, 256, 512)
+    assert warmed(monkeypatch, looks=[SHORT], runner=Timed(), further=BEYOND[:1]) == (*LADDER, 128)
+    assert warmed(monkeypatch, looks=[linear(20e-6)], runner=Timed(), further=BEYOND) == LADDER
+
+
+def test_larger_batches_that_answer_no_more_rows_are_not_had(monkeypatch: Any) -> None:
+    assert warmed(monkeypatch, looks=[SHORT | {256: SHORT[128] * 2}], runner=Timed(), further=BEYOND) == (*LADDER, 128)
+
+
+def test_a_larger_batch_that_fails_fails_no_load(monkeypatch: Any) -> None:
+    assert warmed(monkeypatch, looks=[SHORT | {256: FAILS}], runner=Timed(), further=BEYOND) == (*LADDER, 128)
+
+
+def test_a_program_for_each_size_gets_no_larger_ones(monkeypatch: Any) -> None:
+    assert warmed(monkeypatch, looks=[SHORT], runner=Compiling(), further=BEYOND) == LADDER
+
+
+@given(st.integers(1, 65536), st.integers(0, 1 << 20), st.integers(1, 1 << 30))
+def test_sizes_that_may_follow_are_bounded(largest: int, of_row: int, most: int) -> None:
+    sizes = batch_ladder(largest)
+    further = further_sizes(sizes, of_row, most)
+    assert further_sizes((), of_row, most) == ()
+    assert further == tuple(largest * 2 ** (1 + times) for times in range(len(further)))
+    assert all(size <= MOST_ROWS and size * of_row <= most for size in further)
+    following = largest * 2 ** (1 + len(further))
+    assert following > MOST_ROWS or following * of_row > most
+
+
+#: The first of two looks is on a machine that is busy with 32 rows.
+BUSY_FIRST = [linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}, linear(0.001, 0.2)]
+
+
+def load_again(
+    monkeypatch: Any,
+    settings: Settings,
+    *,
+    looks: list[dict[int, float]] = BUSY_FIRST,
+    runner: Timed | None = None,
+    **fields: Any,
+) -> list[tuple[int, ...]]:
+    """Return the sizes of several loads of the same contents, two by default."""
     loading = VersionLoading(settings)
-    signature = LoadedSignature(doubling_spec((None, 4)), Compiling())
+    signature = LoadedSignature(doubling_spec((None, 4)), runner or Compiling())
     found = []
     for costs_s in looks:
 
         def warm_up(
             signature: LoadedSignature, sizes: tuple[int, ...], lengths: object, of: Any = costs_s
         ) -> dict[Measured, float]:
-            return {(size, ()): of[size] for size in sizes}
+            return {(size, ()): of.get(size, 0.5) for size in sizes}
 
         monkeypatch.setattr(warm, "warm_up", warm_up)
         settings_of_model = ModelSettings(name="m", path=Path("/m"), **fields)
@@ -176,10 +237,22 @@ def load_twice(monkeypatch: Any, settings: Settings, **fields: Any) -> list[tupl
 
 def test_the_same_contents_get_the_same_sizes_again_and_it_is_logged(monkeypatch: Any, caplog: Any) -> None:
     caplog.set_level("INFO", "predictd")
-    assert load_twice(monkeypatch, Settings()) == [(1, 2, 4, 8, 16)] * 2
-    assert "batches of more than 16 rows are left out, up to 64 were tried" in caplog.text
+    assert load_again(monkeypatch, Settings()) == [(1, 2, 4, 8, 16)] * 2
+    assert (
+        "batches have at most 16 rows: those up to 64 that were tried answered no more rows per second" in caplog.text
+    )
+
+
+def test_larger_batches_are_had_by_default_and_it_is_logged(monkeypatch: Any, caplog: Any) -> None:
+    caplog.set_level("INFO", "predictd")
+    assert (
+        load_again(monkeypatch, Settings(), looks=[SHORT, linear(1.0)], runner=Timed())
+        == [(*LADDER, 128, 256, 512)] * 2
+    )
+    assert "batches have at most 512 rows: runs of 64 are short" in caplog.text
 
 
 def test_whoever_sets_the_largest_size_gets_it(monkeypatch: Any) -> None:
-    assert load_twice(monkeypatch, Settings(), max_batch_size=64) == [LADDER] * 2
-    assert load_twice(monkeypatch, Settings(origins={"max_batch_size": "flag --max-batch-size"})) == [LADDER] * 2
+    assert load_again(monkeypatch, Settings(), looks=[SHORT], runner=Timed(), max_batch_size=64) == [LADDER]
+    assert load_again(monkeypatch, Settings(), max_batch_size=64) == [LADDER] * 2
+    assert load_again(monkeypatch, Settings(origins={"max_batch_size": "flag --max-batch-size"})) == [LADDER] * 2

@@ -55,7 +55,8 @@ def test_it_measures_tells_and_writes_what_is_valid(folder: Path, daemon: Daemon
     assert lines[0].startswith("mlp version 1: ")
     assert lines[2].split()[:3] == ["setting", "runs", "as"]
     assert lines[3].split("  ")[0] == "as it is set"
-    assert "batch sizes now: [1, 2, 4, 8, 16, 32, 64]" in lines
+    # Beyond 64 it is the machine's business as well.
+    assert any(line.startswith("batch sizes now: [1, 2, 4, 8, 16, 32, 64") for line in lines)
     ElementTree.fromstring((folder / "plots" / "mlp.svg").read_text())
     assert (folder / "plots" / "mlp.csv").read_text().startswith("rows,rows_per_second,batch_ms\n1,")
     settings = load_settings(flags={}, models=(), environ={}, config=str(folder / "predictd.toml"))

@@ -70,7 +70,7 @@ MODEL_FIELDS: tuple[Setting, ...] = (
         "batch_sizes",
         int,
         (),
-        "The only batch sizes that it runs with (default: those up to max_batch_size that pay)",
+        "The only batch sizes that it runs with (default: those that pay)",
         1,
         65536,
         form=Form.LIST,

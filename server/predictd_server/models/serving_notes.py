@@ -53,7 +53,7 @@ def class_notes(
     settings = next(iter(signatures.values())).settings
     max_rows = max_queue_rows if settings.max_queue_rows is None else settings.max_queue_rows
     # Where rows of several requests can't share a run there is no largest request.
-    most_rows = max([max(signature.sizes, default=1) for signature in signatures.values()])
+    most_rows = max([signature.most_counted_rows if signature.sizes else 1 for signature in signatures.values()])
     short = {each.name: kept for each in classes.all if (kept := kept_rows(max_rows, classes, each)) < most_rows}
     if short:
         told = ", ".join(f"{rows} for {name!r}" for name, rows in short.items())

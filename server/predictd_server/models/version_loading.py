@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from predictd_server.models.settings import PAD, ModelSettings
 from predictd_server.models.trust import check_digest, check_memory, check_size
 from predictd_server.resident import resident_bytes
 from predictd_server.serving.caller_class import CallerClasses
-from predictd_server.serving.ladder import batch_ladder, within
+from predictd_server.serving.ladder import batch_ladder, further_sizes, within
 from predictd_server.serving.lengths import FreeAxes
 from predictd_server.serving.served import ServedSignature, is_mergeable, row_bytes
 from predictd_server.settings import Settings
@@ -131,10 +132,10 @@ class VersionLoading:
         is_padding = settings.unseen_lengths == PAD
         served: dict[str, ServedSignature] = {}
         for name, signature in loaded.signatures.items():
-            sizes: tuple[int, ...] = ()
+            tried: tuple[int, ...] = ()
             if signature.are_rows_independent and is_mergeable(signature.spec):
-                sizes = within(ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
-            sizes, costs_s = self._warm_sizes(file.name, loaded.digest, signature, sizes, settings)
+                tried = within(ladder, row_bytes(signature.spec), self._settings.max_batch_bytes)
+            sizes, costs_s = self._warm_sizes(file.name, loaded.digest, signature, tried, settings)
             served[name] = ServedSignature(
                 file.name,
                 file.version,
@@ -144,6 +145,8 @@ class VersionLoading:
                 settings=settings,
                 axes=find_free_axes(signature, settings.lengths) if is_padding else FreeAxes(),
                 is_repeatable=signature.is_repeatable,
+                # By as much as before there were larger ones, or a few large requests would fill a queue.
+                count_bound=max(tried, default=sys.maxsize),
             )
             for (size, shapes), seconds in costs_s.items():
                 served[name].costs.set(size, shapes, seconds)
@@ -159,19 +162,13 @@ class VersionLoading:
         key = (model, digest, signature.spec.name)
         is_set = settings.max_batch_size is not None or "max_batch_size" in self._settings.origins
         known = self._found_sizes.pop(key, ())
-        sizes, costs_s = warm_sizes(signature, tried, settings, known=known, is_most_kept=is_set)
+        most_bytes = self._settings.max_batch_bytes
+        further = () if is_set else further_sizes(tried, row_bytes(signature.spec), most_bytes)
+        sizes, costs_s = warm_sizes(signature, tried, settings, further=further, known=known, is_most_kept=is_set)
         self._found_sizes[key] = sizes
         if len(self._found_sizes) > MOST_FOUND:
             del self._found_sizes[next(iter(self._found_sizes))]
-        if tried and sizes[-1] < tried[-1]:
-            _log.info(
-                "model %s: signature %r: batches of more than %d rows are left out, up to %d were tried: they answered "
-                "no more rows per second; set the model's batch_sizes or max_batch_size to have them",
-                model,
-                signature.spec.name,
-                sizes[-1],
-                tried[-1],
-            )
+        _log_sizes(model, signature.spec.name, tried, sizes)
         return sizes, costs_s
 
 
@@ -192,6 +189,23 @@ def unloaded(file: ModelFile, state: str, error: str = "") -> ServedModel:
             format=file.format.value,
             error=safe_text(error, MOST_TEXT),
         )
+    )
+
+
+def _log_sizes(model: str, signature: str, tried: tuple[int, ...], sizes: tuple[int, ...]) -> None:
+    """Tell where what the runs took has moved the largest batch, and how to have another."""
+    if not tried or sizes[-1] == tried[-1]:
+        return
+    why = f"those up to {tried[-1]} that were tried answered no more rows per second"
+    if sizes[-1] > tried[-1]:
+        why = f"runs of {tried[-1]} are short, and larger ones answer more rows per second"
+    _log.info(
+        "model %s: signature %r: batches have at most %d rows: %s; set the model's batch_sizes or max_batch_size for "
+        "another bound",
+        model,
+        signature,
+        sizes[-1],
+        why,
     )
 
 

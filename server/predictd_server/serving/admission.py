@@ -142,7 +142,7 @@ class Admission:
         lane = batch.parts[0].request.lane
         assert lane is not None
         counted_rows = batch.rows
-        most_rows = batch.signature.most_rows
+        most_rows = batch.signature.most_counted_rows
         for part in batch.parts:
             request = part.request
             # All that was not a run was waiting, between the batches of a request that was cut too.
@@ -202,8 +202,8 @@ class Admission:
     def _too_many_rows(self, model: ModelQueue, counted_rows: int) -> OverloadedError:
         return self._overloaded(
             model,
-            f"the queue of model {model.name!r} is full: {model.counted_rows} rows wait (of each request at most a "
-            f"batch counts), this one would add {counted_rows}; the bound is max_queue_rows = {model.max_rows}",
+            f"the queue of model {model.name!r} is full: {model.counted_rows} rows wait (of each request at most "
+            f"max_batch_size count), this one would add {counted_rows}; the bound is max_queue_rows = {model.max_rows}",
         )
 
     def _too_many_of_class(self, model: ModelQueue, part: ClassQueue, counted_rows: int, bound: str) -> OverloadedError:
@@ -211,7 +211,7 @@ class Admission:
         return self._overloaded(
             model,
             f"the queue of model {model.name!r} is full for callers of class {name!r}: {part.rows} rows of theirs wait "
-            f"(of each request at most a batch counts), this one would add {counted_rows}; {bound}",
+            f"(of each request at most max_batch_size count), this one would add {counted_rows}; {bound}",
         )
 
     def _too_many_bytes(self, model: ModelQueue, byte_count: int, kept: str = "") -> OverloadedError:

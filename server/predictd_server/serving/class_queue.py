@@ -18,7 +18,7 @@ class ClassQueue:
     Attributes:
         caller: The class.
         kept_rows: Rows of the model's queue that no other class may take.
-        rows: Rows of it that wait; of a request that will be cut, no more than one batch takes.
+        rows: Rows of it that wait; of a request that will be cut, no more than its signature says.
         requests_total: Requests that were admitted.
         rows_total: Rows that batches took.
         refused_total: Requests that there was no room for.

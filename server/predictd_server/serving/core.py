@@ -167,7 +167,7 @@ class Core:
             return
         signature = request.signature
         model = self.admission.models.get(signature.model) or self.admission.model(signature)
-        rows, most_rows = request.rows, signature.most_rows
+        rows, most_rows = request.rows, signature.most_counted_rows
         counted_rows = rows if rows <= most_rows else most_rows
         self.admission.admit(model, rows, counted_rows, request.byte_count, request.caller)
         if key is not None:

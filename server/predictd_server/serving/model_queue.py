@@ -25,7 +25,7 @@ class ModelQueue:
         name: The model's.
         max_rows: Rows of it that may wait.
         rows: Rows of it that wait.
-        counted_rows: Those that count: of a request that will be cut, no more than one batch takes.
+        counted_rows: Those that count: of a request that will be cut, no more than its signature says.
         weight: Its share of the engine against the other models'.
         priority: What is added to that of a request's class.
         parts: What waits of each class; empty where all callers are treated alike.

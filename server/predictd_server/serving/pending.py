@@ -81,13 +81,13 @@ class Pending:
 
     @property
     def counted_rows(self) -> int:
-        """Of the rows that wait, those that count: no more than one batch takes."""
-        return min(self.rows - self.next_row, self.signature.most_rows)
+        """Of the rows that wait, those that count."""
+        return min(self.rows - self.next_row, self.signature.most_counted_rows)
 
     def uncounted_rows(self, taken_rows: int) -> int:
         """Return by how many those that count became fewer when a batch took some."""
         left_rows = self.rows - self.next_row
-        return min(left_rows + taken_rows, self.signature.most_rows) - self.counted_rows
+        return min(left_rows + taken_rows, self.signature.most_counted_rows) - self.counted_rows
 
     @property
     def row_bytes(self) -> int:

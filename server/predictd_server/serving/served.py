@@ -43,6 +43,7 @@ class ServedSignature:
         settings: What is set for its model.
         axes: How its free axes hang together.
         is_repeatable: The same inputs give the same answers, and asking changes nothing; only such answers are kept.
+        count_bound: The most rows of a request that count while they wait, where that is less than a batch.
         open_requests: Requests for it that were admitted and have no answer yet. Written by the pump, read by any
             thread. Once the core's `seen_generation` is past the change that took it out of the registry, it never
             rises again.
@@ -53,7 +54,7 @@ class ServedSignature:
         has_string_inputs: Rows of its inputs differ in bytes.
         has_fixed_outputs: A row of an output has the same number of bytes in all replies to rows of one shape.
         has_free_outputs: Rows of its outputs may differ in shape.
-        most_rows: The most that one run takes of a request.
+        most_counted_rows: The most rows of a request that count while they wait.
         reply_templates: What replies of one kind share; the pump's.
     """
 
@@ -65,6 +66,7 @@ class ServedSignature:
     settings: ModelSettings = _NOTHING_SET
     axes: FreeAxes = _NOTHING_KNOWN
     is_repeatable: bool = True
+    count_bound: int = sys.maxsize
     open_requests: int = 0
     open_runs: int = 0
     costs: RunCosts = field(init=False)
@@ -74,7 +76,7 @@ class ServedSignature:
     has_string_inputs: bool = field(init=False)
     has_fixed_outputs: bool = field(init=False)
     has_free_outputs: bool = field(init=False)
-    most_rows: int = field(init=False)
+    most_counted_rows: int = field(init=False)
     reply_templates: dict[object, ReplyTemplate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,7 +85,7 @@ class ServedSignature:
         self.input_names = tuple(spec.name for spec in self.spec.inputs)
         self.has_string_inputs = any(spec.dtype == "string" for spec in self.spec.inputs)
         outputs = self.spec.outputs
-        self.most_rows = self.sizes[-1] if self.sizes else sys.maxsize
+        self.most_counted_rows = min(self.count_bound, max(self.sizes, default=sys.maxsize))
         self.has_fixed_outputs = self.is_mergeable and all(tensor.dtype != "string" for tensor in outputs)
         self.has_free_outputs = any(None in tensor.shape[1:] for tensor in outputs)
         self.is_cached = self.settings.cache_bytes > 0 and self.is_repeatable

@@ -70,6 +70,8 @@ def test_it_measures_tells_and_writes_what_is_valid(folder: Path, daemon: Daemon
 def test_interrupted_it_writes_nothing_and_leaves_no_process(folder: Path) -> None:
     arguments = ["tune", "mlp", "--config", "predictd.toml", "--seconds", "600"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREDICTD_")}
+    # Below a shell's background job the signal is ignored, and so it would be by what is started here.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "predictd", *arguments],
         cwd=folder,
@@ -78,6 +80,7 @@ def test_interrupted_it_writes_nothing_and_leaves_no_process(folder: Path) -> No
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         wait_until(psutil.Process(process.pid).children, what="a trial")
         trials = psutil.Process(process.pid).children()

@@ -14,9 +14,10 @@ import mmap
 import os
 import sys
 import threading
+import time
 import weakref
 from operator import itemgetter
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from predictd.deadline import Deadline
@@ -248,7 +249,7 @@ def _keep_swept(process: Process) -> None:
 
 def _sweep(process: Process) -> None:
     while bytes_taken(process):
-        sleep(SWEEP_S)
+        time.sleep(SWEEP_S)
         for room in _rooms_of(process):
             room.end_unused(monotonic() - IDLE_S)
     _sweepers.pop(process, None)

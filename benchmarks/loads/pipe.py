@@ -18,8 +18,8 @@ from benchmarks.loads.calls import ANSWER_TIMEOUT_MS, Record, request_frames, sl
 from benchmarks.workloads import Workload
 from predictd_proto.frames import ENVELOPE_BYTES
 
-#: Requests beyond this wait on this side, and count as late: a server's queue has an end.
-MOST_UNDER_WAY = 256
+#: Requests beyond this wait on this side, and count as late: a server keeps no more unread replies for a connection.
+MOST_UNDER_WAY = 128
 
 #: Ids from here on all take as many bytes.
 _FIRST_ID = 1 << 40

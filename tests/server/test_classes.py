@@ -205,6 +205,18 @@ def test_what_became_of_each_class_is_counted() -> None:
     assert (part.queue_s, part.ran_s) == (pytest.approx(1.5), pytest.approx(0.5))
 
 
+def test_what_a_class_got_of_another_s_batches_keeps_it_out_for_no_longer_than_a_turn_of_its_own() -> None:
+    simulation = ClassSimulation({"m": always(0.1)}, [WEB, BULK])
+    for _ in range(200):
+        simulation.ask("web", 2)
+        simulation.ask("bulk", 62)
+        assert simulation.took() == {"web": 2, "bulk": 62}
+    simulation.ask("bulk", 64)
+    simulation.ask("web", 64 * 8)
+    led = [next(iter(simulation.took())) for _ in range(6)]
+    assert "bulk" in led[:3], led
+
+
 def test_a_request_larger_than_its_class_s_bound_is_admitted_when_none_of_it_waits() -> None:
     simulation = ClassSimulation({"m": always(0.5)}, [CallerClass(name="small", max_queue_rows=8)])
     (asked,) = simulation.ask("small", size=20)

@@ -59,6 +59,21 @@ class FairShares:
         if share.virtual_s > self._peak_s:  # noqa: PLR1730
             self._peak_s = share.virtual_s
 
+    def charge_part(self, share: Share, seconds: float, run_s: float) -> None:
+        """Make a user pay for its part of the run that began last, which another may have led.
+
+        It was no turn of its own: it pays as if it was, at most. What is left of others' runs would else keep it from
+        its turns for as long as it had had that.
+
+        Args:
+            share: Whose part.
+            seconds: Of the part.
+            run_s: Seconds of the whole run.
+        """
+        most_s = self.now_s + run_s / share.weight
+        if share.virtual_s < most_s:
+            self.charge(share, min(seconds, (most_s - share.virtual_s) * share.weight))
+
     def forgive(self) -> None:
         """Forget all debts: nobody waits, so nobody was kept waiting for them."""
         if self._peak_s > self.now_s:  # noqa: PLR1730

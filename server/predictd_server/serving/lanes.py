@@ -335,4 +335,4 @@ def _charge_classes(leader: Line, batch: Batch) -> None:
             seconds = part.rows * row_s
             line.part.ran_s += seconds
             if line.level is leader.level:
-                line.of_model.users.charge(line.account.share, seconds)
+                line.of_model.users.charge_part(line.account.share, seconds, batch.busy_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks import workloads
-from benchmarks.processes.daemon import Daemon, daemon
 from benchmarks.processes.running import Conversation, conversation
 from benchmarks.report.figures import Figure
 from benchmarks.report.found import Found, LimitRow, median, process_rows
@@ -15,26 +14,17 @@ from benchmarks.sections.stage import Run, Stage, stage
 #: Batch sizes that Keras' own predict is tried with, on a part of the rows.
 BATCH_SIZES = (256, 1024, 4096, 16384, 65536)
 TRIED_PART = 4
-#: The daemon is shown with a batch size for such calls as well; the goal is for its own default.
-LARGE_BATCH = 1024
 
 
 def f(run: Run) -> Found:
     """F: very many rows in one call of `RemoteModel.predict`."""
     with stage([workloads.A], run) as there:
-        directory = there.directory / "large"
-        directory.mkdir()
-        run.say(f"starting a daemon with batches of {LARGE_BATCH} rows")
-        with daemon(directory, [there.file(workloads.A)], "--max-batch-size", str(LARGE_BATCH)) as large:
-            return f_on(there, large, run)
+        return f_on(there, run)
 
 
-def f_on(there: Stage, large: Daemon, run: Run) -> Found:
-    """Measure F where everything runs already, with another daemon that has large batches."""
-    with (
-        conversation("benchmarks.loads.many_rows_process", there.served.endpoint, run.many_rows) as remote,
-        conversation("benchmarks.loads.many_rows_process", large.endpoint, run.many_rows) as in_large,
-    ):
+def f_on(there: Stage, run: Run) -> Found:
+    """Measure F where everything runs already."""
+    with conversation("benchmarks.loads.many_rows_process", there.served.endpoint, run.many_rows) as remote:
         run.say("finding Keras' best batch size")
         part = run.many_rows // TRIED_PART
         sizes = [*(size for size in BATCH_SIZES if size < part), part]
@@ -45,7 +35,6 @@ def f_on(there: Stage, large: Daemon, run: Run) -> Found:
         turns: dict[str, Callable[[], dict[str, float]]] = {
             "keras": lambda: {"rows_per_s": _rows_per_s(there.models, run.many_rows, size)},
             "ours": lambda: remote.ask({}),
-            "large": lambda: in_large.ask({}),
         }
         # Once uncounted: memory that a process has had before is faster.
         for turn in turns.values():
@@ -55,16 +44,11 @@ def f_on(there: Stage, large: Daemon, run: Run) -> Found:
             for name in list(turns) if number % 2 == 0 else list(turns)[::-1]:
                 found[name].append(turns[name]())
         processes = process_rows([("F: daemon", there.served.pid), ("F: RemoteModel's process", remote.pid)])
-    keras, ours, with_large = (tuple(float(one["rows_per_s"]) for one in found[name]) for name in turns)
+    keras, ours = (tuple(float(one["rows_per_s"]) for one in found[name]) for name in turns)
     what = "in-process model.predict at its best batch size"
     bare = f"Keras {median(keras):,.0f}/s with batch_size={_size(size, run.many_rows)}"
     figures = [
         Figure(f"F: rows/s / {what}", ratios(ours, keras), goal=">= 1", beside=f"ours {median(ours):,.0f}/s, {bare}"),
-        Figure(
-            f"F: rows/s with --max-batch-size {LARGE_BATCH} / {what}",
-            ratios(with_large, keras),
-            beside=f"ours {median(with_large):,.0f}/s, {bare}",
-        ),
         Figure("F: client's processor time per row", tuple(float(one["cpu_us"]) for one in found["ours"]), unit="us"),
     ]
     limits = [

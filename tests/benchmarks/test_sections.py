@@ -79,7 +79,7 @@ def test_e_has_no_frozen_graph(there: Stage) -> None:
 
 
 def test_f(there: Stage) -> None:
-    found = many_rows.f_on(there, there.served, RUN)
+    found = many_rows.f_on(there, RUN)
     check(found)
     assert goals(found.figures) == [">= 1"]
 

@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest"]
 
 #: About as long as all the others together.
-SECOND_HALF = ("celery", "integration", "pools")
+SECOND_HALF = ("benchmarks", "celery", "integration", "pools", "tuning")
 
 
 def halves() -> tuple[list[str], list[str]]:

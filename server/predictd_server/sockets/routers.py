@@ -13,6 +13,7 @@ from predictd_proto.errors import ConfigError
 from predictd_proto.limits import Limits
 
 #: Messages that libzmq holds for one client in each direction; of replies beyond it the newest are lost and counted.
+#: It tells the writer of what was read by halves only, so that just 64 more fit at any time: what WIRE.md allows.
 MOST_UNREAD = 128
 
 #: What was sent has this long to leave after the socket is closed.

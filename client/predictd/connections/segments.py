@@ -5,7 +5,7 @@ a process have together is the room's (`shared_room.py`). It sends nothing. Whoe
 in a segment may be let go of by any thread.
 
 A segment is a sealed memfd, so it has no name that could be left behind, and neither side can take it from under the
-other. It is used again and again: fresh memory costs as much as six to ten copies (12 MB: 6 to 10 ms against 0.9), as each page
+other. It is used again and again: fresh memory costs six to ten copies (12 MB: 6 to 10 ms, a copy 0.9), as each page
 has to be found and cleared. It may be used again when nobody reads or writes it any more:
 
 - that of inputs, when their request is answered with outputs. After an error, a time-out or a cancel the server may

@@ -7,6 +7,7 @@ import pytest
 
 import predictd
 from predictd.in_flight.channel import MOST_IN_FLIGHT, MOST_UNREAD
+from predictd.requests.catalogue import Plan
 from predictd.routing.retries import Retries
 from predictd_proto.messages import ErrorResponse, PredictResponse
 from predictd_proto.tensors import Tensor
@@ -49,6 +50,17 @@ def test_a_request_waits_behind_those_whose_plan_is_here_already_but_was_not_han
     bench.exchange.settle()
     sent = [float(request.tensors[0].view()[0, 0]) for request in bench.connections[0].waiting]
     assert sent == [0, 1]
+
+
+def test_a_fetch_that_fails_fails_nobody_where_another_thread_has_got_the_plan() -> None:
+    bench = Bench()
+    pending = bench.ask(3)
+    bench.run_job()  # connects
+    bench.fetch_error = predictd.ServerUnavailableError("gone")
+    bench.link.remember("first", ("double", None, None), Plan(DOUBLE, DOUBLE.signatures[0]))
+    bench.run_jobs()
+    bench.answer_all()
+    assert value_of(pending) == 6
 
 
 def test_a_connection_carries_64_requests_and_more_connections_come_up_to_the_bound() -> None:

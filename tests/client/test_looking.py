@@ -12,6 +12,7 @@ from predictd.routing.looking import wait_until_ready
 
 LOADING = predictd.ModelNotReadyError("3 endpoints failed: loading, and two more", {"state": "loading"})
 HURRIED = predictd.ModelNotReadyError("2 endpoints failed: loading, and one more", {"state": "loading"})
+LATE = predictd.DeadlineExceededError("no answer in 200 ms")
 NOBODY = predictd.ServerUnavailableError("no predictd answered")
 
 
@@ -38,9 +39,10 @@ class Asked:
         ([(LOADING, 1.8), (NOBODY, 0.1)], 2000, "not ready within 2.0 s: 3 endpoints failed"),
         ([(HURRIED, 0.2), (LOADING, 1.7)], 2000, "not ready within 2.0 s: 3 endpoints failed"),
         ([(NOBODY, 0.2), (HURRIED, 0.2)], 500, "not ready within 500 ms: 2 endpoints failed"),
+        ([(LATE, 0.2), (HURRIED, 0.2)], 500, "not ready within 500 ms: 2 endpoints failed"),
         ([(NOBODY, 0.2), (NOBODY, 0.2)], 500, "no predictd answered"),
     ],
-    ids=["fewer", "nobody", "more", "somebody", "never"],
+    ids=["fewer", "nobody", "more", "somebody", "in time", "never"],
 )
 def test_a_last_look_in_a_hurry_is_told_only_where_nobody_was_seen_before(
     looks: list[tuple[predictd.PredictdError, float]], timeout_ms: float, said: str

@@ -217,6 +217,24 @@ def test_what_a_class_got_of_another_s_batches_keeps_it_out_for_no_longer_than_a
     assert "bulk" in led[:3], led
 
 
+@pytest.mark.parametrize(("weights", "share"), [((2.0, 1.0), 2 / 3), ((1.1, 1.0), 0.52), ((1.0, 1.5), 0.4)])
+def test_what_one_class_leaves_of_its_batches_the_others_share_by_weight(
+    weights: tuple[float, float], share: float
+) -> None:
+    riding = [CallerClass(name=name, weight=weight) for name, weight in zip(("web", "bulk"), weights, strict=True)]
+    simulation = ClassSimulation({"m": always(0.1)}, [CallerClass(name="light", weight=5.0), *riding])
+    rows_of: dict[str, int] = defaultdict(int)
+    for _ in range(100):
+        simulation.ask("light", 2)
+        for name in ("web", "bulk"):
+            waiting = simulation.part(name).rows if len(simulation.batches) else 0
+            simulation.ask(name, 128 - waiting)
+        for name, count in simulation.took().items():
+            rows_of[name] += count
+    assert rows_of["light"] == 200
+    assert rows_of["web"] / (rows_of["web"] + rows_of["bulk"]) == pytest.approx(share, abs=0.03)
+
+
 def test_a_request_larger_than_its_class_s_bound_is_admitted_when_none_of_it_waits() -> None:
     simulation = ClassSimulation({"m": always(0.5)}, [CallerClass(name="small", max_queue_rows=8)])
     (asked,) = simulation.ask("small", size=20)

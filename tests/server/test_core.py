@@ -225,6 +225,17 @@ def test_a_window_holds_a_batch_back_until_it_is_full_or_over() -> None:
     assert bench.receipt(2).closed_by == "full"
 
 
+def test_a_window_does_not_wait_for_more_rows_than_were_asked_for() -> None:
+    bench = CoreBench(window_s=0.010, max_batch_size=8, count_bound=4)
+    for number in range(3):
+        bench.send(number, rows(1))
+    assert not bench.run_one()
+    bench.send(3, rows(1))
+    assert bench.run_one()
+    assert bench.runner.sizes == [4]
+    assert bench.receipt(3).closed_by == "full"
+
+
 def test_models_take_turns() -> None:
     bench = CoreBench(max_batch_size=1)
     other = CoreBench().runner

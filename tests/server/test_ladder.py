@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from predictd_proto.errors import ModelLoadError
+from predictd_proto.metadata import SignatureSpec
 from predictd_server.models.settings import ModelSettings
 from predictd_server.models.version_loading import VersionLoading
 from predictd_server.runner import Arrays, LoadedSignature
@@ -205,6 +207,8 @@ def test_sizes_that_may_follow_are_bounded(largest: int, of_row: int, most: int)
     assert following > MOST_ROWS or following * of_row > most
 
 
+FIXED = doubling_spec((None, 4))
+
 #: The first of two looks is on a machine that is busy with 32 rows.
 BUSY_FIRST = [linear(0.001, 0.0012) | {32: 0.2, 64: 0.5}, linear(0.001, 0.2)]
 
@@ -215,11 +219,12 @@ def load_again(
     *,
     looks: list[dict[int, float]] = BUSY_FIRST,
     runner: Timed | None = None,
+    spec: SignatureSpec = FIXED,
     **fields: Any,
 ) -> list[tuple[int, ...]]:
     """Return the sizes of several loads of the same contents, two by default."""
     loading = VersionLoading(settings)
-    signature = LoadedSignature(doubling_spec((None, 4)), runner or Compiling())
+    signature = LoadedSignature(spec, runner or Compiling())
     found = []
     for costs_s in looks:
 
@@ -250,6 +255,35 @@ def test_larger_batches_are_had_by_default_and_it_is_logged(monkeypatch: Any, ca
         == [(*LADDER, 128, 256, 512)] * 2
     )
     assert "batches have at most 512 rows: runs of 64 are short" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields", "most"),
+    [
+        (FIXED, {}, 512),
+        (FIXED, {"max_queue_rows": 200}, 128),
+        (FIXED, {"max_queue_rows": 100}, 64),
+        (doubling_spec((None, None)), {}, 64),
+        (doubling_spec((None, 4), (None, None)), {}, 64),
+        (doubling_spec((None, 4), dtype="string"), {}, 64),
+    ],
+    ids=["alike", "queue", "short queue", "free axis", "one free axis", "strings"],
+)
+def test_larger_batches_are_for_rows_that_are_all_alike_and_fit_the_queue(
+    monkeypatch: Any, spec: SignatureSpec, fields: dict[str, Any], most: int
+) -> None:
+    [sizes] = load_again(monkeypatch, Settings(), looks=[SHORT], runner=Timed(), spec=spec, **fields)
+    assert sizes[-1] == most
+    [sizes] = load_again(monkeypatch, Settings(max_batch_bytes=16 * 300), looks=[SHORT], runner=Timed(), spec=FIXED)
+    assert sizes[-1] == 256
+
+
+def test_a_reload_does_not_fail_for_sizes_that_nobody_asked_for(monkeypatch: Any) -> None:
+    found = (*LADDER, 128, 256)
+    assert warmed(monkeypatch, looks=[SHORT], runner=Timed(), known=found) == found
+    assert warmed(monkeypatch, looks=[SHORT | {256: FAILS}], runner=Timed(), known=found) == LADDER
+    with pytest.raises(ModelLoadError):
+        warmed(monkeypatch, looks=[SHORT | {32: FAILS}], runner=Timed(), known=LADDER)
 
 
 def test_whoever_sets_the_largest_size_gets_it(monkeypatch: Any) -> None:

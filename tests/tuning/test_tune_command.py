@@ -72,15 +72,17 @@ def test_interrupted_it_writes_nothing_and_leaves_no_process(folder: Path) -> No
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREDICTD_")}
     # Below a shell's background job the signal is ignored, and so it would be by what is started here.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "predictd", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    signal.signal(signal.SIGINT, before)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "predictd", *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         wait_until(psutil.Process(process.pid).children, what="a trial")
         trials = psutil.Process(process.pid).children()

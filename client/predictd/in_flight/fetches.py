@@ -74,4 +74,6 @@ class Fetches:
                 self._waiting[server_id, key] = waiting
                 self._start(server_id, key)
             waiting = readers
+        if error is not None:  # another thread may have got it meanwhile
+            plan = self._link.known(server_id, key)
         self._planned(server_id, waiting, plan, error)

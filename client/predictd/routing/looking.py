@@ -70,7 +70,8 @@ def wait_until_ready(
             return asking.any_ready(lambda status: _checked_ready(status, model), deadline)
         except (RetryableError, DeadlineExceededError) as error:
             # A last look in a hurry reaches nobody, or not all who are there: the one before it knew better.
-            found_more = isinstance(reason, ServerUnavailableError) and not isinstance(error, ServerUnavailableError)
+            is_nobody = isinstance(reason, (ServerUnavailableError, DeadlineExceededError))
+            found_more = is_nobody and not isinstance(error, ServerUnavailableError)
             is_telling = look_ms >= _FULL_LOOK_MS or found_more
             if reason is None or (is_telling and isinstance(error, RetryableError)):
                 reason = error

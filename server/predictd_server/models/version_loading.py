@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from predictd_proto.dtypes import STRING
 from predictd_proto.errors import ModelLoadError
 from predictd_proto.facts import safe_text
-from predictd_proto.metadata import ModelMetadata
+from predictd_proto.metadata import ModelMetadata, SignatureSpec
 from predictd_server.models.backend import choose_backend
 from predictd_server.models.contents import digest_of, size_bytes
 from predictd_server.models.files import ModelFile
@@ -162,14 +163,26 @@ class VersionLoading:
         key = (model, digest, signature.spec.name)
         is_set = settings.max_batch_size is not None or "max_batch_size" in self._settings.origins
         known = self._found_sizes.pop(key, ())
-        most_bytes = self._settings.max_batch_bytes
-        further = () if is_set else further_sizes(tried, row_bytes(signature.spec), most_bytes)
+        further = () if is_set else self._further_sizes(signature.spec, tried, settings)
         sizes, costs_s = warm_sizes(signature, tried, settings, further=further, known=known, is_most_kept=is_set)
         self._found_sizes[key] = sizes
         if len(self._found_sizes) > MOST_FOUND:
             del self._found_sizes[next(iter(self._found_sizes))]
         _log_sizes(model, signature.spec.name, tried, sizes)
         return sizes, costs_s
+
+    def _further_sizes(self, spec: SignatureSpec, tried: tuple[int, ...], settings: ModelSettings) -> tuple[int, ...]:
+        """Return the sizes to try beyond those asked for: where one run tells of all, and a queue fills it."""
+        if not _are_rows_alike(spec):
+            return ()
+        rows = self._settings.max_queue_rows if settings.max_queue_rows is None else settings.max_queue_rows
+        sizes = further_sizes(tried, row_bytes(spec), self._settings.max_batch_bytes)
+        return tuple(size for size in sizes if size <= rows)
+
+
+def _are_rows_alike(spec: SignatureSpec) -> bool:
+    """Whether every row has as many bytes as those that sizes are measured with."""
+    return all(item.dtype != STRING and None not in item.shape[1:] for item in spec.inputs)
 
 
 def unloaded(file: ModelFile, state: str, error: str = "") -> ServedModel:

@@ -20,7 +20,7 @@ MOST_LOSS = 1.05
 #: share the server's own work per run: 10^6 rows of a tiny MLP in one call, 0.56 million rows/s by 64, 1.34 by 1024.
 SHORT_S = 0.0005
 
-#: Rows of the largest batch that is tried though nobody asked for it; each request may count as many in a queue.
+#: Rows of the largest batch that is tried though nobody asked for it.
 MOST_ROWS = 1024
 
 #: Between two sizes of which one takes this many times as long as the other, one in between saves padding.

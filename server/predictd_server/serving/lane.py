@@ -157,12 +157,12 @@ class Lane:
         elif is_draining:
             reason = DRAIN
         elif leader.window_s:
-            reason = WINDOW
+            reason = WINDOW if rows < self.signature.most_counted_rows else FULL
         else:
             reason = GATHERED if len(parts) > 1 else IDLE
         return Batch(self.signature, parts, rows, size, self.shapes, reason, now)
 
 
 def _rank(line: Line) -> tuple[float, float]:
-    """Lines with higher priorities first, then those whose class has had less."""
-    return -line.level.priority, line.account.share.virtual_s
+    """Lines with higher priorities first, then those whose class has had less of what others left."""
+    return -line.level.priority, line.account.ride.virtual_s

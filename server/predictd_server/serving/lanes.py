@@ -329,10 +329,16 @@ def _charge_classes(leader: Line, batch: Batch) -> None:
     would owe their equals for as long as it lasted.
     """
     row_s = batch.busy_s / max(batch.rows, 1)
+    rows: dict[Line, int] = {}
     for part in batch.parts:
         line = part.request.line
         if line is not None and line.part is not None:
-            seconds = part.rows * row_s
+            rows[line] = rows.get(line, 0) + part.rows
+    for line, count in rows.items():
+        seconds = count * row_s
+        if line.part is not None:
             line.part.ran_s += seconds
-            if line.level is leader.level:
-                line.of_model.users.charge_part(line.account.share, seconds, batch.busy_s)
+        if line.level is leader.level:
+            line.account.charge(seconds, batch.busy_s)
+        if line is not leader:
+            line.account.charge_ride(seconds)

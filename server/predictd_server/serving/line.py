@@ -115,7 +115,9 @@ class Line:
 
         The line must not be empty.
         """
-        if not self.window_s or self.lane.waiting_rows >= self.lane.max_rows:
+        lane = self.lane
+        # Batches may be larger than anybody has asked for: no reason to wait for so many rows.
+        if not self.window_s or lane.waiting_rows >= min(lane.max_rows, lane.signature.most_counted_rows):
             return 0.0
         return min(min(oldest.arrived_s, oldest.queued_s) for oldest in self.oldest()) + self.window_s
 

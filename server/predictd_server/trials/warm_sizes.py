@@ -39,7 +39,7 @@ def warm_sizes(
         ModelLoadError: A run failed.
     """
     if sizes and known:
-        return known, warm_up(signature, known, settings.lengths)
+        return _warm_known(signature, known, sizes[-1], settings)
     measured_s = warm_up(signature, sizes or (1,), settings.lengths)
     if not sizes or not measured_s or settings.batch_sizes:
         return sizes, measured_s
@@ -58,6 +58,19 @@ def warm_sizes(
             more += _warm_further(signature, sizes[-1], further, measured_s, settings)
     kept = tuple(sorted((*paying, *more)))
     return kept, {key: measured_s[key] for key in sorted(measured_s) if key[0] in kept}
+
+
+def _warm_known(
+    signature: LoadedSignature, known: tuple[int, ...], largest: int, settings: ModelSettings
+) -> tuple[tuple[int, ...], dict[Measured, float]]:
+    """Warm the sizes that were found before; those beyond the largest that was asked for may fail by now."""
+    try:
+        return known, warm_up(signature, known, settings.lengths)
+    except ModelLoadError:
+        asked_for = tuple(size for size in known if size <= largest)
+        if asked_for == known:
+            raise
+        return asked_for, warm_up(signature, asked_for, settings.lengths)
 
 
 def _warm_further(

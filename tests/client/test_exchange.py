@@ -7,7 +7,6 @@ import pytest
 
 import predictd
 from predictd.in_flight.channel import MOST_IN_FLIGHT, MOST_UNREAD
-from predictd.requests.catalogue import Plan
 from predictd.routing.retries import Retries
 from predictd_proto.messages import ErrorResponse, PredictResponse
 from predictd_proto.tensors import Tensor
@@ -27,40 +26,6 @@ def test_answers_find_their_requests_in_any_order() -> None:
     assert [value_of(pending) for pending in asked] == [2 * n for n in range(10)]
     assert bench.exchange.is_idle
     assert bench.exchange.next_turn_s() is None
-
-
-def test_one_fetch_serves_all_who_wait_for_the_same_plan_and_order_is_kept() -> None:
-    bench = Bench()
-    for n in range(5):
-        bench.ask(n)
-    bench.run_jobs()
-    assert bench.link.fetched == 1
-    sent = [float(request.tensors[0].view()[0, 0]) for request in bench.connections[0].waiting]
-    assert sent == [0, 1, 2, 3, 4]
-
-
-def test_a_request_waits_behind_those_whose_plan_is_here_already_but_was_not_handed_to_them_yet() -> None:
-    bench = Bench()
-    bench.ask(0)
-    bench.run_job()  # connects
-    work, done = bench.jobs.popleft()
-    plan = work(bench.clock)  # on another thread, which remembers it at once
-    bench.ask(1)
-    done(plan, None)
-    bench.exchange.settle()
-    sent = [float(request.tensors[0].view()[0, 0]) for request in bench.connections[0].waiting]
-    assert sent == [0, 1]
-
-
-def test_a_fetch_that_fails_fails_nobody_where_another_thread_has_got_the_plan() -> None:
-    bench = Bench()
-    pending = bench.ask(3)
-    bench.run_job()  # connects
-    bench.fetch_error = predictd.ServerUnavailableError("gone")
-    bench.link.remember("first", ("double", None, None), Plan(DOUBLE, DOUBLE.signatures[0]))
-    bench.run_jobs()
-    bench.answer_all()
-    assert value_of(pending) == 6
 
 
 def test_a_connection_carries_64_requests_and_more_connections_come_up_to_the_bound() -> None:

@@ -275,7 +275,7 @@ def test_waiting_for_one_model_does_not_wait_for_the_others(server: FakeServer, 
     server.state = "starting"
     assert client.wait_until_ready(30, model="double").state == "starting"
     with pytest.raises(predictd.ModelNotReadyError, match=r"not ready within .*: the server at .* is starting"):
-        client.wait_until_ready(0.01)
+        client.wait_until_ready(0.5)
     server.state = "ready"
     with pytest.raises(predictd.ModelNotFoundError):
         client.wait_until_ready(30, model="nope")

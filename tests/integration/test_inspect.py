@@ -17,7 +17,7 @@ from tests.daemon_process import DaemonProcess, run_command
 pytestmark = [pytest.mark.integration, pytest.mark.tensorflow]
 
 #: What differs from load to load, and what only a daemon knows.
-ITS_OWN = ("load_ms", "warmup_ms", "memory_bytes", "is_default", "runner", "runners")
+ITS_OWN = ("load_ms", "warmup_ms", "memory_bytes", "is_default", "runner", "runners", "batch_sizes", "ladders")
 
 
 def inspect(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,8 @@ def repository(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_gate_and_everything_else_in_80_columns(repository: Path) -> None:
-    (repository / "predictd.toml").write_text('[models.mlp]\npath = "mlp"\nversions = "all"\n', encoding="utf-8")
+    settings = '[models.mlp]\npath = "mlp"\nversions = "all"\nmax_batch_size = 64\n'
+    (repository / "predictd.toml").write_text(settings, encoding="utf-8")
     ran = inspect("mlp", "--config", repository / "predictd.toml")
     assert ran.returncode == 65
     bad, good = ran.stdout.split("\n\n")

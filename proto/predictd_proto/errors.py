@@ -24,6 +24,10 @@ Owns every exception that predictd raises on purpose. It decides nothing about w
         RequestCancelledError           its own client cancelled it
         PredictionError                 the model raised for this request
         InternalServerError             a fault in the server; details are in its log
+      ClaimError                        an array that was kept out of a message can't be put away or brought back
+        ClaimExpiredError               it is gone
+        ClaimStoreUnavailableError (R)  where it is kept can't be reached, or is full
+      ScoreError                        bulk scoring can't go on: an unreadable row, a folder in use, changed inputs
 
 (R) marks a `RetryableError`: the same call may succeed later, and `predict` is idempotent. Everything else is
 permanent. All arguments are positional, so that every error survives pickling (Celery's prefork pool pickles them).
@@ -230,6 +234,30 @@ class InternalServerError(RemoteError):
     """A fault in the server; the text gives the reference under which its log has the details."""
 
     code = "internal"
+
+
+class ClaimError(PredictdError):
+    """An array that was kept out of a Celery message can't be put into its store, or is not what was put there."""
+
+    code = "claim"
+
+
+class ClaimExpiredError(ClaimError):
+    """An array that was kept out of a Celery message is gone; `detail` holds `expires_at` and `bytes`."""
+
+    code = "claim_expired"
+
+
+class ClaimStoreUnavailableError(ClaimError, RetryableError):
+    """The store for arrays that are kept out of messages can't be reached, or is full."""
+
+    code = "claim_store_unavailable"
+
+
+class ScoreError(PredictdError):
+    """Bulk scoring can't go on; what is done is kept, and the text says how to go on from there."""
+
+    code = "score"
 
 
 def _walk(root: type[PredictdError]) -> list[type[PredictdError]]:

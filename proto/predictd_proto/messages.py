@@ -56,8 +56,8 @@ __all__ = [
 MAX_VERSION = 255
 
 _WELCOME_TEXTS = ("server_id", "server", "state")
-_CALLER_TEXTS = ("caller_class", "traceparent", "task_id")
-_NO_CALLER = ("", "", "")
+_CALLER_TEXTS = ("caller_class", "traceparent", "task_id", "task_name")
+_NO_CALLER = ("", "", "", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,8 @@ class PredictRequest:
             processes' clocks can't be compared.
         caller_class: Which kind of caller this is ("interactive", a queue's name).
         traceparent: W3C trace context of the caller, passed on as it is.
-        task_id: The Celery task's id.
+        task_id: The Celery task's id: what runs again under it asks the same again.
+        task_name: What kind of task that is.
         segments: The memory that it refers to.
         reply_segment: The place in that list of the one into which the outputs may be written; None for none.
     """
@@ -145,6 +146,7 @@ class PredictRequest:
     caller_class: str = ""
     traceparent: str = ""
     task_id: str = ""
+    task_name: str = ""
     segments: tuple[Segment, ...] = ()
     reply_segment: int | None = None
 
@@ -160,7 +162,7 @@ class PredictRequest:
             check_text("signature", self.signature, MAX_TEXT)
         if self.timeout_ms is not None:
             check_number("timeout_ms", self.timeout_ms)
-        caller = (self.caller_class, self.traceparent, self.task_id)
+        caller = (self.caller_class, self.traceparent, self.task_id, self.task_name)
         if caller != _NO_CALLER:
             check_texts(_CALLER_TEXTS, caller, MAX_TEXT)
         if self.segments or self.reply_segment is not None:

@@ -39,6 +39,8 @@ def request_header(request: PredictRequest, frames: list[Buffer]) -> dict[str, o
         header["traceparent"] = request.traceparent
     if request.task_id:
         header["task_id"] = request.task_id
+    if request.task_name:
+        header["task_name"] = request.task_name
     if request.segments:
         header["segments"] = [segment.entry for segment in request.segments]
     if request.reply_segment is not None:

@@ -35,7 +35,8 @@ class Receipt:
             free for those that had come meanwhile; "full": no more fitted in; "shared": no more was taken in, since
             other models wanted the engine; "window": the batch window was over; "drain": the server was shutting down.
             Without a batch of its own: "cache": the answer was kept from an earlier request for the same; "joined":
-            another request for the same was under way, and this one got its answer.
+            another request for the same was under way, and this one got its answer (without batches: it was there by
+            then, for an earlier run of the same task).
         queued_rows: Rows waiting at the server when this answer left: its load.
     """
 
@@ -67,7 +68,7 @@ class Receipt:
         batch = _rows(self.batch_rows) + (f" + {self.padding_rows} padding" if self.padding_rows else "")
         if self.batches > 1:
             batch = f"{self.batches} batches, the last of {batch}"
-        elif self.closed_by == "cache":
+        elif not self.batches and self.closed_by in ("cache", "joined"):
             batch = "no batch: the answer was kept"
         elif self.batches:
             batch = f"a batch of {batch}"

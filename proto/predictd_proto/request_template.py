@@ -107,7 +107,9 @@ class RequestTemplates:
     def remember(self, frame: bytes, request: PredictRequest) -> KnownRequest | None:
         """Remember a request that was decoded from the frame; None when its kind can't be recognised later."""
         split = _split(frame)
-        if split is None or len(request.tensors) != 1 or request.task_id or request.traceparent or request.segments:
+        if split is None or len(request.tensors) != 1 or request.segments:
+            return None
+        if request.task_id or request.traceparent or request.task_name:
             return None
         data = request.tensors[0].data
         # A bool's bytes need a look each time; strings have no fixed size.

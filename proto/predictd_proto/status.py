@@ -55,6 +55,7 @@ class ServerStatus:
         rss_bytes: The process's resident memory; None when unknown.
         counters: Totals since the start, by name.
         loads: What each model makes of the server: name -> its queue, its time on the engine, its kept answers.
+        tasks: How many requests came for which tasks: `names` and `queues`, of each by name its totals.
         settings: Effective settings: name -> [value, origin].
         runtime: The model runtime's effective settings (threads, devices, versions).
     """
@@ -77,6 +78,7 @@ class ServerStatus:
     rss_bytes: int | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
     loads: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     runtime: Mapping[str, Any] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ class ServerStatus:
         for name, count in self.counters.items():
             check_int(f"counters, {name!r}", count, 0, _MAX_INT)
         check_facts("loads", self.loads)
+        check_facts("tasks", self.tasks)
         check_facts("settings", self.settings)
         check_facts("runtime", self.runtime)
 

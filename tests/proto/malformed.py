@@ -126,6 +126,8 @@ MALFORMED: dict[str, tuple[list[bytes], str]] = {
     "caller_class a list": (predict(caller_class=[]), "field caller_class: expected text of at most 256"),
     "traceparent a number": (predict(traceparent=0), "field traceparent"),
     "task_id too long": (predict(task_id="t" * 257), "field task_id"),
+    "task_name too long": (predict(task_name="t" * 257), "field task_name: expected text of at most 256"),
+    "task_name bytes": (predict(task_name=b"t"), "field task_name"),
     "tensors a map": (
         frames_of("PredictRequest", {"id": 1, "model": "m", "tensors": {}}),
         "expected a list, got a dict",

@@ -133,6 +133,7 @@ MESSAGES: dict[str, Message] = {
         caller_class="interactive",
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         task_id="6f9c1d52",
+        task_name="shop.digit",
         tensors=(
             Tensor("mask", "bool", (1, 3), b"\x01\x00\x01"),
             Tensor("text", "string", (1, 2), b"\x02\x00\x00\x00hi\x00\x00\x00\x00"),

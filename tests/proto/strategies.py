@@ -226,6 +226,7 @@ STATUSES = st.builds(
     rss_bytes=st.none() | IDS,
     counters=st.dictionaries(TEXTS, IDS, max_size=3),
     loads=FACTS,
+    tasks=FACTS,
     settings=FACTS,
     runtime=FACTS,
 )
@@ -271,6 +272,7 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
         caller_class=TEXTS,
         traceparent=TEXTS,
         task_id=TEXTS,
+        task_name=TEXTS,
         segments=SEGMENTS,
     ),
     PredictResponse: st.builds(PredictResponse, id=IDS, tensors=TENSORS, receipt=RECEIPTS),

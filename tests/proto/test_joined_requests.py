@@ -38,6 +38,7 @@ def request(number: int, timeout_ms: float, tensor: Tensor, **fields: object) ->
         caller_class=TEXTS,
         traceparent=TEXTS,
         task_id=TEXTS,
+        task_name=TEXTS,
     ),
     others=st.lists(st.tuples(ALL_IDS, TIMES, st.randoms(use_true_random=False)), max_size=4),
 )

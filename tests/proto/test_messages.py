@@ -45,6 +45,8 @@ WRONG: list[tuple[Message, str, Any]] = [
     (MESSAGES["predict_request"], "version", b"1"),
     (MESSAGES["predict_request"], "version", 1 << 63),
     (MESSAGES["predict_request"], "task_id", 5),
+    (MESSAGES["predict_request"], "task_name", "t" * 257),
+    (MESSAGES["predict_request"], "task_name", None),
     (MESSAGES["predict_response"], "receipt", {}),
     (MESSAGES["predict_response"], "tensors", None),
     (MESSAGES["error_response"], "detail", {"a": object()}),

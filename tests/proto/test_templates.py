@@ -127,9 +127,10 @@ def test_a_frame_with_any_byte_changed_is_recognised_only_as_what_it_decodes_to(
         request(1, 1.0, Tensor.from_array("x", np.array(["words"]))),
         request(1, 1.0, Tensor.from_array("x", np.zeros((0, 3)))),
         request(1, 1.0, Tensor.from_array("x", np.zeros((1, 3))), task_id="t"),
+        request(1, 1.0, Tensor.from_array("x", np.zeros((1, 3))), task_name="t"),
         request(1, 1.0, Tensor.from_array("x", np.zeros((1, 3))), traceparent="t"),
     ],
-    ids=["no time", "bool", "string", "no rows", "task", "trace"],
+    ids=["no time", "bool", "string", "no rows", "task", "task name", "trace"],
 )
 def test_what_must_be_looked_at_each_time_is_not_remembered(frame: bytes) -> None:
     message = decode([frame])

@@ -28,6 +28,7 @@ from predictd_server.serving.core import Core
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.greeting import Greeting
 from predictd_server.serving.lanes import Lanes
+from predictd_server.serving.request_reader import RequestReader
 from predictd_server.settings import Settings
 from predictd_server.sockets.control import Control
 from predictd_server.sockets.endpoint_lock import EndpointLock
@@ -101,8 +102,8 @@ class Daemon:
                 fair_run_s=settings.fair_run_ms / 1000,
                 priority_wait_s=settings.priority_wait_ms / 1000,
             ),
-            max_timeout_s=settings.max_timeout_ms / 1000,
-            classes=classes,
+            reader=RequestReader(registry, settings.max_timeout_ms / 1000, classes),
+            keep_s=settings.task_keep_ms / 1000,
         )
         self._core.memory = segments
         self._frontend = Frontend(

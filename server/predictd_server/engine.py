@@ -17,6 +17,7 @@ from time import monotonic
 
 from predictd_server.serving.assembly import Workspace
 from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.calling_task import named_tasks
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.execution import execute
 from predictd_server.serving.refusals import fault
@@ -129,5 +130,6 @@ class Engine:
         try:
             return execute(batch, workspace, begin)
         except Exception:  # a bug of ours must not end the thread: its callers get an answer, the log the details
-            _log.exception("internal error while running %s", batch.signature)
+            whose = named_tasks(part.request for part in batch.parts)
+            _log.exception("internal error while running %s%s", batch.signature, whose)
             return [Run(batch.parts, batch.rows, batch.size, None, fault("running the batch"))]

@@ -63,6 +63,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_client_segment_bytes", int, 256 << 20, "Shared memory of one client process", 1, _MOST_BYTES),
     Setting("max_client_segments", int, 64, "Pieces of shared memory of one client process", 1, 1 << 16),
     Setting("max_timeout_ms", float, 300_000.0, "Longest that a request may wait, in ms", 1, 86_400_000),
+    Setting(
+        "task_keep_ms",
+        float,
+        10_000.0,
+        "How long the work of a task whose worker vanished is kept for the task's next run, in ms; 0 keeps none",
+        0,
+        600_000,
+    ),
     Setting("drain_timeout_s", float, 20.0, "On SIGTERM: how long to finish what was admitted, in s", 0, 3600),
     Setting("stuck_after_s", float, 120.0, "A run longer than this ends the process (exit code 70), in s", 1, 86_400),
     Setting(
@@ -138,6 +146,7 @@ class Settings:
     max_client_segment_bytes: int = BY_NAME["max_client_segment_bytes"].default
     max_client_segments: int = BY_NAME["max_client_segments"].default
     max_timeout_ms: float = BY_NAME["max_timeout_ms"].default
+    task_keep_ms: float = BY_NAME["task_keep_ms"].default
     drain_timeout_s: float = BY_NAME["drain_timeout_s"].default
     stuck_after_s: float = BY_NAME["stuck_after_s"].default
     backend: str = BY_NAME["backend"].default

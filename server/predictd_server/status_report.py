@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
 
@@ -74,6 +74,7 @@ class StatusReport:
             rss_bytes=resident_bytes(),
             counters=self.core.counters.snapshot(),
             loads=self._loads(),
+            tasks=self._tasks(),
             settings=safe_facts(self.settings.explained()),
             runtime=dict(self.runtime()),
         )
@@ -109,6 +110,11 @@ class StatusReport:
                     "cache_joined": cache.joined,
                 }
         return loads
+
+    def _tasks(self) -> dict[str, dict[str, Any]]:
+        counts = self.core.shared.task_counts
+        named = {"names": counts.names, "queues": counts.queues}
+        return {kind: {name: asdict(count) for name, count in list(by_name.items())} for kind, by_name in named.items()}
 
     def is_responsive(self, now: float) -> bool:
         """Whether the pump turns and no run takes much longer than such runs take."""

@@ -17,6 +17,8 @@ from pathlib import Path
 def main() -> None:
     """Fork a daemon for each line, until standard input ends."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # as the daemon itself does
+    # Keras imports pandas where there is one, and that pyarrow, which starts threads; both do without.
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]
     import keras  # noqa: F401
     import tensorflow as tf  # noqa: F401
 

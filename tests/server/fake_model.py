@@ -23,6 +23,7 @@ from predictd_server.serving.execution import execute
 from predictd_server.serving.greeting import Greeting
 from predictd_server.serving.ladder import batch_ladder
 from predictd_server.serving.lanes import Lanes
+from predictd_server.serving.request_reader import RequestReader
 from predictd_server.serving.served import ServedSignature, is_mergeable
 
 POISON = 666.0
@@ -88,6 +89,7 @@ class CoreBench:
         dtype: str = "float32",
         classes: Sequence[CallerClass] = (),
         priority_wait_s: float = 1.0,
+        keep_s: float = 10.0,
     ) -> None:
         self.runner = DoublingRunner()
         self.registry = Registry()
@@ -112,8 +114,8 @@ class CoreBench:
                 fair_run_s=fair_run_s,
                 priority_wait_s=priority_wait_s,
             ),
-            max_timeout_s=60.0,
-            classes=named,
+            reader=RequestReader(self.registry, 60.0, named),
+            keep_s=keep_s,
         )
         self.workspace = Workspace()
         self.now = 100.0
@@ -146,12 +148,11 @@ class CoreBench:
         return count
 
     def collect(self) -> None:
-        for peer, frames in self.core.replies:
+        for peer, frames in self.core.take_replies():
             message = decode([bytes(frame) for frame in frames])
             key = (peer, getattr(message, "id", None))
             assert key not in self.answers, f"answered twice: {key}"
             self.answers[key] = message
-        self.core.replies = []
 
     def outputs(self, request_id: int, peer: bytes = b"p") -> list[np.ndarray[Any, Any]]:
         message = self.answers[peer, request_id]

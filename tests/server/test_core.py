@@ -309,7 +309,7 @@ def test_an_id_in_use_is_refused_without_touching_the_first() -> None:
     frames_before = bench.core.open_requests
     bench.core.receive(b"p", [*map(bytes, _request_frames())], bench.now)
     assert bench.core.open_requests == frames_before
-    assert b"malformed" in bytes(bench.core.replies[0][1][0])
+    assert b"malformed" in bytes(bench.core.take_replies()[0][1][0])
 
 
 def _request_frames() -> list[bytes]:

@@ -16,7 +16,7 @@ from tests.server.fake_model import CoreBench, rows
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12), width=st.sampled_from([1, 3, 600]))
 def test_with_and_without_templates_the_answers_are_the_same(sizes: list[int], width: int) -> None:
     answers = []
-    for way in (nullcontext(), mock.patch("predictd_server.serving.core.whole_replies", return_value=None)):
+    for way in (nullcontext(), mock.patch("predictd_server.serving.answers.whole_replies", return_value=None)):
         bench = CoreBench((None, width), (None,), max_batch_size=8)
         with way:
             for number, size in enumerate(sizes):

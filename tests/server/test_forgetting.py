@@ -44,7 +44,7 @@ def test_what_a_vanished_client_has_queued_in_any_lane_is_released_and_others_st
         bench.send(number, rows(1, number, width=width), peer=b"here")
     bench.send(9, rows(1), peer=b"gone", model="other")
     bench.now += 1.0
-    assert bench.core.forget(b"gone") == 4
+    assert len(bench.core.forget(b"gone", bench.now)[0]) == 4
     assert bench.counters.requests_released_total == 4
     assert held(bench) == (3, 3, 4 * (3 + 5 + 7), 3, 3)
     bench.run_all()
@@ -59,7 +59,7 @@ def test_what_already_runs_keeps_its_reply_which_then_finds_nobody() -> None:
     bench.send(1, rows(2), peer=b"gone")
     batch = begin(bench)
     bench.send(2, rows(2), peer=b"gone")
-    assert bench.core.forget(b"gone") == 1
+    assert len(bench.core.forget(b"gone", bench.now)[0]) == 1
     end(bench, batch)
     assert set(bench.answers) == {(b"gone", 1)}
     assert bench.counters.requests_released_total == 1
@@ -71,7 +71,7 @@ def test_the_waiting_rest_of_a_large_request_is_released_while_its_first_rows_ru
     bench.send(1, rows(10), peer=b"gone")
     batch = begin(bench)
     bench.send(2, rows(3, 50), peer=b"here")
-    assert bench.core.forget(b"gone") == 1
+    assert len(bench.core.forget(b"gone", bench.now)[0]) == 1
     assert held(bench)[1] == 3
     end(bench, batch)
     assert bench.run_all() == 1
@@ -85,7 +85,7 @@ def test_forgetting_twice_or_somebody_unknown_does_nothing(peer: bytes) -> None:
     bench = CoreBench()
     bench.send(1, rows(1), peer=b"gone")
     bench.send_message(CancelRequest(id=1), peer=b"gone")
-    assert bench.core.forget(peer) == 0
+    assert len(bench.core.forget(peer, bench.now)[0]) == 0
     assert (bench.counters.requests_cancelled_total, bench.counters.requests_released_total) == (1, 0)
 
 
@@ -96,7 +96,7 @@ def test_status_counts_the_living_only_and_tells_the_age_of_the_oldest_of_them()
     bench.now += 5.0
     bench.send(1, rows(1), peer=b"here")
     bench.send(2, rows(1), peer=b"gone")
-    bench.core.forget(b"gone")
+    bench.core.forget(b"gone", bench.now)
     assert bench.core.waiting_requests == 1
     assert bench.core.oldest_arrival() == bench.now
 
@@ -106,7 +106,7 @@ def test_a_window_is_counted_from_the_oldest_living_request() -> None:
     bench.send(1, rows(1), peer=b"gone")
     bench.now += 0.75
     bench.send(2, rows(1), peer=b"here")
-    bench.core.forget(b"gone")
+    bench.core.forget(b"gone", bench.now)
     assert bench.core.next_wakeup() == bench.now + 1.0
     bench.send_message(CancelRequest(id=2), peer=b"here")
     assert bench.core.next_wakeup() is None
@@ -145,7 +145,7 @@ def test_in_any_order_the_living_get_their_own_rows_and_the_books_balance(
         elif what == "forget":
             (index,) = arguments
             lost |= {key for key in sent if key[0] == name(index) and key not in bench.answers}
-            bench.core.forget(name(index))
+            bench.core.forget(name(index), bench.now)
             peers[index][1] += 1
         elif what == "cancel":
             index, request_id = arguments

@@ -91,7 +91,7 @@ class Crowd:
             bench.now += draw.choice([0.01, 0.01, 0.1, 1.0])
         elif step == "forget":
             peer = draw.choice(PEERS)
-            bench.core.forget(peer)
+            bench.core.forget(peer, bench.now)
             self.gone |= {key for key in self.sent if key[0] == peer}
         elif step == "replace":
             self.replace(draw.choice("mn"))
@@ -170,6 +170,6 @@ def test_the_books_agree_after_every_step_and_everybody_is_answered(seed: int, c
     assert (admission.requests, admission.rows, admission.bytes) == (0, 0, 0)
     assert core.is_idle
     assert core._lanes._running is None
-    assert not core.shared.flights
+    assert not core.shared.under_way
     assert not any(admission._class_bytes.values())
     assert all(level.account.waiting_lines == 0 for level in core._lanes._levels._levels.values())

@@ -73,6 +73,12 @@ def test_rows_that_wait_when_the_answer_leaves_are_the_load_that_clients_choose_
     assert bench.receipt(3).queued_rows == 0
 
 
+def test_a_receipt_of_an_answer_that_was_kept_says_so() -> None:
+    for closed_by in ("cache", "joined"):
+        assert "no batch: the answer was kept" in str(Receipt(model="m", version=1, batches=0, closed_by=closed_by))
+    assert "a batch of 2 rows" in str(Receipt(model="m", version=1, batch_rows=2, closed_by="joined"))
+
+
 def test_a_receipt_reads_well() -> None:
     receipt = Receipt(model="digits", version=3, queue_ms=1.5, execute_ms=2.25, batch_rows=7, padding_rows=1)
     assert str(receipt) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from predictd_server.cli import let_modules_be_found
 from predictd_server.serving.caller_class import CallerClass
 from predictd_server.settings import SETTINGS, Settings
 from predictd_server.settings_sources import load_settings
+from tests.conftest import CHECKOUT
 
 
 def load(flags=None, models=(), environ=None, config=None) -> Settings:
@@ -50,6 +52,13 @@ def test_classes_come_from_the_file_and_are_shown(tmp_path: Path) -> None:
     assert origin == f"file {config}"
     assert shown[0] == {"name": "web", "weight": 3.0, "priority": 1, "max_queue_rows": None, "batch_timeout_ms": None}
     assert load(config=write(tmp_path, "priority_wait_ms = 5\n[classes.web]\npriority = 1")).priority_wait_ms == 5.0
+
+
+def test_a_worker_s_settings_may_stand_beside_the_daemon_s() -> None:
+    sources = (CHECKOUT / "celery_app").rglob("*.py")
+    names = {name for path in sources for name in re.findall(r"\bPREDICTD_[A-Z_]+", path.read_text(encoding="utf-8"))}
+    assert "PREDICTD_CLAIM_STORE" in names
+    load(environ=dict.fromkeys(names - {"PREDICTD_ENDPOINT"}, "1"))
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:

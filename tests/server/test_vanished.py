@@ -7,6 +7,7 @@ import socket
 import struct
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ import zmq
 
 from predictd_proto.frames import encode
 from predictd_proto.messages import CancelRequest, Hello, PredictRequest, PredictResponse
+from predictd_proto.segments import SHARED_TENSOR_BYTES, PlacedTensor
 from predictd_proto.tensors import Tensor
 from predictd_server.sockets import frontend, routers
 from tests.server.fake_model import rows
-from tests.server.pump_bench import Caller, PumpBench, running_pump
+from tests.server.pump_bench import GATE, Caller, PumpBench, running_pump
+from tests.server.shared_memory import needs_memfd, shared_memory
 
 HELLO = Hello(oldest=1, newest=1)
 
@@ -191,6 +194,98 @@ def test_the_log_names_the_process_that_is_gone(caplog: pytest.LogCaptureFixture
         gone.close()
         pump.wait_queued(0)
         pump.wait_for(lambda: f"2 of pid {Path('/proc/self').resolve().name}" in caplog.text)
+
+
+TASK: dict[str, Any] = {"task_id": "t-1", "task_name": "shop.digit", "traceparent": "00-1"}
+HELD = np.full((1, 3), GATE, np.float32)
+
+
+@pytest.mark.parametrize("comes", ["while it runs", "when it is done"])
+def test_a_task_whose_process_dies_in_mid_run_joins_that_run_when_it_comes_again(
+    comes: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), running_pump() as pump:
+        dying = pump.caller()
+        dying.ask(5, HELD, **TASK)
+        assert pump.runner.is_running.wait(60)
+        dying.close()
+        pump.wait_for(lambda: pump.counters.requests_kept_total == 1)
+        again = pump.caller()
+        if comes == "while it runs":
+            again.ask(9, HELD, **TASK)
+            pump.wait_for(lambda: pump.counters.requests_joined_total == 1)
+            pump.open_gate()
+        else:
+            pump.open_gate()
+            pump.wait_for(lambda: pump.core.shared.tasks.answers == 1)
+            again.ask(9, HELD, **TASK)
+        check_joined(pump, again)
+        pid = Path("/proc/self").resolve().name
+        assert f"kept for their tasks' next runs: 1 of pid {pid} (task shop.digit[t-1] traceparent 00-1)" in caplog.text
+
+
+def test_so_it_does_where_the_run_keeps_the_pump_from_seeing_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    # How long a run must have been for the pump to look at who left meanwhile.
+    monkeypatch.setattr(frontend, "LOOK_S", 0.0)
+    with running_pump(runs_inline=True) as pump:
+        dying = pump.caller()
+        dying.ask(5, HELD, **TASK)
+        assert pump.runner.is_running.wait(60)
+        dying.close()
+        # The pump's own, but the pump stands still.
+        assert pump.frontend._events.socket.poll(60_000), "libzmq never told that the connection has ended"
+        again = pump.caller()
+        again.ask(9, HELD, **TASK)
+        pump.open_gate()
+        check_joined(pump, again)
+
+
+@needs_memfd
+def test_the_memory_of_a_process_that_died_is_given_back_while_its_task_s_work_still_waits() -> None:
+    array = rows(SHARED_TENSOR_BYTES // 8, 1000.0)
+    data = array.tobytes()
+    with running_pump(max_batch_size=len(array)) as pump, shared_memory(len(data)) as memory:
+        pump.hold()
+        memory.mapping[:] = data
+        dying = welcomed(pump)
+        placed = PlacedTensor("x0", "float32", array.shape, data, 0, 0)
+        dying.send(PredictRequest(id=5, model="m", tensors=(placed,), segments=(memory.segment,), **TASK))
+        pump.wait_queued(1)
+        assert pump.counters.segments_mapped_total == 1
+        dying.close()
+        pump.wait_for(lambda: pump.counters.requests_kept_total == 1)
+        pump.wait_for(lambda: pump.counters.segments_released_total == 1)
+        memory.mapping[:] = bytes(len(data))
+        again = pump.caller()
+        again.ask(9, array, **TASK)
+        pump.wait_for(lambda: pump.counters.requests_joined_total == 1)
+        pump.open_gate()
+        answer = again.answer()
+    assert isinstance(answer, PredictResponse)
+    np.testing.assert_array_equal(answer.tensors[0].array(), array * 2)
+    assert answer.receipt.closed_by == "joined"
+
+
+def check_joined(pump: PumpBench, again: Caller) -> None:
+    answer = again.answer()
+    assert isinstance(answer, PredictResponse)
+    assert (answer.id, answer.receipt.closed_by) == (9, "joined")
+    np.testing.assert_array_equal(answer.tensors[0].array(), HELD * 2)
+    assert len(pump.runner.sizes) == 1
+    assert (pump.counters.requests_joined_total, pump.counters.replies_lost_total) == (1, 0)
+
+
+def test_the_log_names_the_tasks_whose_work_is_released(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), running_pump() as pump:
+        pump.hold()
+        gone = pump.caller()
+        gone.ask(1, task_name="shop.digit", traceparent="00-1")
+        gone.ask(2)
+        pump.wait_queued(2)
+        gone.close()
+        pump.wait_queued(0)
+        pump.wait_for(lambda: "(task shop.digit[?] traceparent 00-1)" in caplog.text)
+        assert "which were released: 2 of pid" in caplog.text
 
 
 def greeting() -> bytes:

@@ -7,7 +7,9 @@ Pure; pump thread only, but for the plain numbers that the control thread reads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 from predictd_proto.errors import OverloadedError
 from predictd_server.serving.batch import Batch
@@ -23,6 +25,35 @@ MOST_RETRY_MS = 10_000
 
 #: What is kept of each bound for the classes of callers, each its part.
 KEPT = 0.5
+
+
+class QueueFullError(OverloadedError):
+    """A bound on what waits would be passed.
+
+    Args:
+        message: As for every error.
+        detail: Likewise.
+        model: Whose rows are bounded; None where it is bytes.
+        easing: Classes whose requests would make room by their end; None for everybody's. Those that have no more than
+            what is kept for them would not: that is kept for them still.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        detail: Mapping[str, Any],
+        model: str | None = None,
+        easing: AbstractSet[CallerClass] | None = None,
+    ) -> None:
+        super().__init__(message, detail)
+        self._model = model
+        self._easing = easing
+
+    def is_eased_by(self, request: Pending) -> bool:
+        """Whether the end of a request that waits would make room."""
+        return self._model in {None, request.signature.model} and (
+            self._easing is None or request.caller in self._easing
+        )
 
 
 class Admission:
@@ -93,12 +124,12 @@ class Admission:
         """Count a request in; of one that needs no run, `rows` is 0.
 
         Raises:
-            OverloadedError: A bound would be passed; carries `retry_after_ms`.
+            QueueFullError: A bound would be passed; carries `retry_after_ms`.
         """
         if rows and model.rows and model.counted_rows + counted_rows > model.max_rows:
-            raise self._too_many_rows(model, counted_rows)
+            raise self._too_many_rows(model, counted_rows, caller)
         if self.requests and self.bytes + byte_count > self._max_bytes:
-            raise self._too_many_bytes(model, byte_count)
+            raise self._too_many_bytes(model, byte_count, caller)
         if caller is not None:
             self._admit_class(model, self.part(model, caller), rows, counted_rows, byte_count)
         self.requests += 1
@@ -110,27 +141,29 @@ class Admission:
     def _admit_class(self, model: ModelQueue, part: ClassQueue, rows: int, counted_rows: int, byte_count: int) -> None:
         own_rows = part.caller.max_queue_rows
         if own_rows is not None and rows and part.rows and part.rows + counted_rows > own_rows:
-            raise self._too_many_of_class(model, part, counted_rows, f"its bound is max_queue_rows = {own_rows}")
+            bound = f"its bound is max_queue_rows = {own_rows}"
+            raise self._too_many_of_class(model, part, counted_rows, bound, {part.caller})
         rows_then = model.counted_rows + counted_rows
         if rows and model.rows and rows_then > model.max_rows * (1 - KEPT):
             others = [max(each.kept_rows - each.rows, 0) for each in model.parts.values() if each is not part]
             if rows_then > model.max_rows - sum(others):
                 bound = f"{sum(others)} of max_queue_rows = {model.max_rows} are kept for other classes"
-                raise self._too_many_of_class(model, part, counted_rows, bound)
+                easing = _classes_beyond_kept_rows(model, part.caller)
+                raise self._too_many_of_class(model, part, counted_rows, bound, easing)
         bytes_then = self.bytes + byte_count
         if self.requests and bytes_then > self._max_bytes * (1 - KEPT):
-            kept_bytes = self._kept_bytes(part.caller)
+            kept_bytes = sum([max(unused, 0) for each, unused in self._unused_bytes() if each is not part.caller])
             if bytes_then > self._max_bytes - kept_bytes:
-                raise self._too_many_bytes(model, byte_count, f", {kept_bytes} of them are kept for other classes")
+                bound = f", {kept_bytes} of them are kept for other classes"
+                raise self._too_many_bytes(model, byte_count, part.caller, bound)
         self._class_bytes[part.caller] += byte_count
         part.rows += counted_rows
         part.requests_total += 1
 
-    def _kept_bytes(self, caller: CallerClass) -> int:
-        """Return how many bytes are kept for other classes than this one and not in use."""
+    def _unused_bytes(self) -> list[tuple[CallerClass, int]]:
+        """Return how many bytes are kept for each class and not in use; below 0 for one that uses more."""
         kept = self._max_bytes * KEPT
-        held, part = self._class_bytes, self._classes.part
-        return sum([max(int(kept * part(each)) - held[each], 0) for each in held if each is not caller])
+        return [(each, int(kept * self._classes.part(each)) - held) for each, held in self._class_bytes.items()]
 
     def refuse(self, request: Pending | None) -> None:
         """Count a request that there was no room for."""
@@ -199,36 +232,47 @@ class Admission:
         estimate = math.ceil(self.work_s(model) * weights / model.weight * 1000)
         return min(max(estimate, 1), MOST_RETRY_MS)
 
-    def _too_many_rows(self, model: ModelQueue, counted_rows: int) -> OverloadedError:
-        return self._overloaded(
-            model,
+    def _too_many_rows(self, model: ModelQueue, counted_rows: int, caller: CallerClass | None) -> QueueFullError:
+        text = (
             f"the queue of model {model.name!r} is full: {model.counted_rows} rows wait (of each request at most "
-            f"max_batch_size count), this one would add {counted_rows}; the bound is max_queue_rows = {model.max_rows}",
+            f"max_batch_size count), this one would add {counted_rows}; the bound is max_queue_rows = {model.max_rows}"
         )
+        easing = None if caller is None else _classes_beyond_kept_rows(model, caller)
+        return QueueFullError(*self._told(model, text), model.name, easing)
 
-    def _too_many_of_class(self, model: ModelQueue, part: ClassQueue, counted_rows: int, bound: str) -> OverloadedError:
-        name = part.caller.name
-        return self._overloaded(
-            model,
-            f"the queue of model {model.name!r} is full for callers of class {name!r}: {part.rows} rows of theirs wait "
-            f"(of each request at most max_batch_size count), this one would add {counted_rows}; {bound}",
+    def _too_many_of_class(
+        self, model: ModelQueue, part: ClassQueue, counted_rows: int, bound: str, easing: AbstractSet[CallerClass]
+    ) -> QueueFullError:
+        text = (
+            f"the queue of model {model.name!r} is full for callers of class {part.caller.name!r}: {part.rows} rows of "
+            f"theirs wait (of each request at most max_batch_size count), this one would add {counted_rows}; {bound}"
         )
+        return QueueFullError(*self._told(model, text), model.name, easing)
 
-    def _too_many_bytes(self, model: ModelQueue, byte_count: int, kept: str = "") -> OverloadedError:
-        return self._overloaded(
-            model,
+    def _too_many_bytes(
+        self, model: ModelQueue, byte_count: int, caller: CallerClass | None, kept: str = ""
+    ) -> QueueFullError:
+        text = (
             f"the queue is full: {self.requests} requests hold {self.bytes} bytes, this one for model {model.name!r} "
-            f"has {byte_count}; the bound is max_queue_bytes = {self._max_bytes}{kept}",
+            f"has {byte_count}; the bound is max_queue_bytes = {self._max_bytes}{kept}"
         )
+        easing = None
+        if caller is not None:
+            easing = {caller, *[each for each, unused in self._unused_bytes() if unused < 0]}
+        return QueueFullError(*self._told(model, text), None, easing)
 
-    def _overloaded(self, model: ModelQueue, text: str) -> OverloadedError:
+    def _told(self, model: ModelQueue, text: str) -> tuple[str, dict[str, Any]]:
         retry_after_ms = self.retry_after_ms(model)
-        return OverloadedError(f"{text}. Try again in {retry_after_ms} ms", {"retry_after_ms": retry_after_ms})
+        return f"{text}. Try again in {retry_after_ms} ms", {"retry_after_ms": retry_after_ms}
 
 
 def kept_rows(max_rows: int, classes: CallerClasses, caller: CallerClass) -> int:
     """Return how many of the rows that may wait for a model are kept for a class."""
     return int(max_rows * KEPT * classes.part(caller))
+
+
+def _classes_beyond_kept_rows(model: ModelQueue, caller: CallerClass) -> set[CallerClass]:
+    return {caller, *[each.caller for each in model.parts.values() if each.rows > each.kept_rows]}
 
 
 def _count_class(part: Part) -> None:

@@ -143,7 +143,7 @@ def copy_bytes(target: Buffer, offset: int, data: Buffer) -> None:
     np.copyto(np.frombuffer(target, np.uint8, size, offset), np.frombuffer(data, np.uint8))
 
 
-def own_integers(request: Pending, drop: Callable[[Pending], None]) -> None:
+def own_integers(request: Pending, drop: Callable[[Pending], object]) -> None:
     """Copy those inputs of a request whose numbers may be places or lengths: its client must not change them meanwhile.
 
     Args:
@@ -162,6 +162,11 @@ def owned(request: Pending) -> Pending:
     """Copy all inputs: what is answered to others too must not be changed between its key and its run."""
     request.tensors = tuple([own_copy(tensor) for tensor in request.tensors])
     return request
+
+
+def is_placed(request: Pending) -> bool:
+    """Whether an input lies where its client can still change it."""
+    return any(type(tensor) is PlacedTensor for tensor in request.tensors)
 
 
 def own_copy(tensor: Tensor) -> Tensor:

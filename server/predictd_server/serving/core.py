@@ -7,38 +7,26 @@ plain numbers of `admission` and `counters`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from predictd_proto.errors import OverloadedError, PredictdError
-from predictd_proto.frames import decode, encode, request_id_of
+from predictd_proto.errors import PredictdError
+from predictd_proto.frames import decode, request_id_of
 from predictd_proto.limits import Limits
-from predictd_proto.messages import CancelRequest, ErrorResponse, Hello, PredictRequest
+from predictd_proto.messages import CancelRequest, Hello, PredictRequest
 from predictd_proto.tensors import Buffer
 from predictd_server.models.registry import Registry
 from predictd_server.serving import client_memory, refusals
-from predictd_server.serving.admission import Admission
-from predictd_server.serving.batch import Batch, Run
-from predictd_server.serving.caller_class import CallerClasses
+from predictd_server.serving.admission import Admission, QueueFullError
+from predictd_server.serving.answers import Answers, Reply
+from predictd_server.serving.batch import CACHE, JOINED, Batch, Run
 from predictd_server.serving.counters import Counters
 from predictd_server.serving.greeting import Greeting
 from predictd_server.serving.lanes import Lanes
 from predictd_server.serving.open_requests import OpenRequests
-from predictd_server.serving.pending import Part, Pending
-from predictd_server.serving.replies import (
-    empty_response,
-    joined_outputs,
-    joined_response,
-    kept_response,
-    response_frames,
-    split_run,
-)
+from predictd_server.serving.pending import Pending
 from predictd_server.serving.request_reader import RequestReader
-from predictd_server.serving.response_cache import Key, key_of
-from predictd_server.serving.shared_answers import SharedAnswers
-from predictd_server.serving.whole_replies import whole_replies
-
-Reply = tuple[bytes, list[Buffer]]
+from predictd_server.serving.shared_answers import Question, SharedAnswers
 
 #: Expired requests are looked for this often at most: a full queue takes 2 ms to walk.
 SWEEP_S = 0.1
@@ -54,13 +42,12 @@ class Core:
         limits: What one message may hold.
         admission: Bounds on what waits.
         lanes: Where requests wait.
-        max_timeout_s: Longest a request may wait, also when its caller would wait longer.
-        classes: The classes of callers; None where all are treated alike.
+        reader: Makes requests of messages.
+        keep_s: How long the work of a vanished client is kept for the next run of its task; 0 keeps none.
 
     Attributes:
         shared: Answers that are kept, and requests that share one.
         memory: Maps what clients share.
-        replies: What to send; the pump takes them out.
         is_draining: Whether new work is refused.
     """
 
@@ -73,22 +60,23 @@ class Core:
         limits: Limits,
         admission: Admission,
         lanes: Lanes,
-        max_timeout_s: float,
-        classes: CallerClasses | None = None,
+        reader: RequestReader,
+        keep_s: float,
     ) -> None:
         self._registry = registry
         self._greeting = greeting
         self._limits = limits
         self._lanes = lanes
         self._open = OpenRequests()
-        self._reader = RequestReader(registry, max_timeout_s, CallerClasses() if classes is None else classes)
+        self._reader = reader
         self._generation = registry.generation
         self._swept_s = 0.0
         self.counters = counters
         self.admission = admission
-        self.shared = SharedAnswers(registry, self._open, admission, lanes, counters)
+        self.shared = SharedAnswers(registry, self._open, admission, lanes, counters, keep_s)
+        self._tasks = self.shared.tasks
+        self._answers = Answers(self._open, admission, self.shared, counters)
         self.memory: client_memory.ClientMemory = client_memory.NoMemory()
-        self.replies: list[Reply] = []
         self.is_draining = False
 
     # --- in ---------------------------------------------------------------------------------------------------------
@@ -113,17 +101,17 @@ class Core:
             message = decode(frames, self._limits, request_memory=partial(self.memory.view, peer))
         except PredictdError as error:
             self.counters.count_unread(error.code)
-            self._answer_error(peer, request_id_of(frames), error)
+            self._answers.error(peer, request_id_of(frames), error)
             return
         if type(message) is PredictRequest:
             self._receive_predict(peer, message, frames, now)
         elif type(message) is CancelRequest:
             self._cancel(peer, message.id)
         elif type(message) is Hello:
-            self.replies.append((peer, self._greeting.reply(message, self.is_draining, self.memory.offer(peer))))
+            self._answers.put(peer, self._greeting.reply(message, self.is_draining, self.memory.offer(peer)))
         else:
             self.counters.requests_malformed_total += 1
-            self._answer_error(peer, getattr(message, "id", None), refusals.misplaced(message))
+            self._answers.error(peer, getattr(message, "id", None), refusals.misplaced(message))
 
     def _receive_predict(self, peer: bytes, message: PredictRequest, frames: Sequence[Buffer], now: float) -> None:
         self.counters.requests_total += 1
@@ -132,9 +120,12 @@ class Core:
             request = self._reader.read(peer, message, frames, now)
             request.reply_place = client_memory.reply_place(self.memory, peer, message)
             client_memory.count_inputs(self.counters, message, frames)
+            if request.task is not None:
+                self.shared.task_counts.request(request.task)
             self._enqueue(request)
-            if message.segments:
-                client_memory.own_integers(request, self._drop)
+            # Not where another runs for it, or has run.
+            if message.segments and self._open.find(peer, request.id) is request:
+                client_memory.own_integers(request, self._answers.drop)
         except PredictdError as error:
             self._refuse(peer, message.id, error, request)
 
@@ -142,7 +133,7 @@ class Core:
         self.counters.count_refusal(error.code)
         if error.code == "overloaded":
             self.admission.refuse(request)
-        self._answer_error(peer, request_id, error)
+        self._answers.error(peer, request_id, error)
 
     def _enqueue(self, request: Pending) -> None:
         if self.is_draining:
@@ -150,19 +141,34 @@ class Core:
         if self._open.find(request.peer, request.id) is not None:
             raise refusals.id_in_use(request.id)
         if not request.rows:
-            self.replies.append((request.peer, empty_response(request)))
-            self.counters.requests_ok_total += 1
+            self._answers.empty(request)
             return
-        key = key_of(client_memory.owned(request)) if request.signature.is_cached else None
-        try:
-            self._take_in(key, request)
-        except OverloadedError:
-            # Room that requests hold whose time is up is no reason to refuse one that has time.
-            if not self._sweep(request.arrived_s):
-                raise
-            self._take_in(key, request)
+        key = None
+        if request.signature.is_cached or request.task is not None:
+            if request.task is not None and self._continue_task(request):
+                return
+            key = self.shared.question(request)
+        while True:
+            try:
+                self._take_in(key, request)
+            except QueueFullError as full:
+                # Room that is held by requests whose time is up, or for clients that may never come, is no reason to
+                # refuse one that has time and is here.
+                has_swept = self._sweep(request.arrived_s)
+                if not self._release_kept(full.is_eased_by) and not has_swept:
+                    raise
+            else:
+                return
 
-    def _take_in(self, key: Key | None, request: Pending) -> None:
+    def _continue_task(self, request: Pending) -> bool:
+        """Give the next run of a task what was kept of an earlier one; return whether there was anything."""
+        outputs = self.shared.take_answer(request)
+        if outputs is not None:
+            self._answers.kept(request, outputs, JOINED)
+            return True
+        return self.shared.take_over(request)
+
+    def _take_in(self, key: Question | None, request: Pending) -> None:
         if key is not None and self._answer_shared(key, request):
             return
         signature = request.signature
@@ -175,12 +181,11 @@ class Core:
         self._open.add(request)
         self._lanes.add(request)
 
-    def _answer_shared(self, key: Key, request: Pending) -> bool:
+    def _answer_shared(self, key: Question, request: Pending) -> bool:
         """Answer a request that was asked before, or let it wait for one that is under way; return whether either."""
         outputs = self.shared.find(key, request)
         if outputs is not None:
-            self.replies.append((request.peer, kept_response(request, outputs, self.admission.rows)))
-            self.counters.requests_ok_total += 1
+            self._answers.kept(request, outputs, CACHE)
             return True
         if self.shared.join(key, request):
             self._open.add(request)
@@ -191,25 +196,38 @@ class Core:
         request = self._open.find(peer, request_id)
         if request is not None:
             self.counters.requests_cancelled_total += 1
-            self._drop(request)
+            self._answers.drop(request)
 
-    def forget(self, peer: bytes) -> int:
-        """Release what a vanished client has in the queue; return how many requests that were.
+    def forget(self, peer: bytes, now: float) -> tuple[list[Pending], list[Pending]]:
+        """Release what a vanished client has in the queue; return the requests, and those that are kept instead.
 
-        What already runs, runs to its end; its reply finds nobody and is counted as lost.
+        Kept is what tasks have asked, also what already runs. Else that runs to its end; its reply finds nobody and is
+        counted as lost.
 
         Args:
             peer: Routing id of a socket that is no more, and that no other socket will be given.
+            now: The time (monotonic).
         """
-        count = 0
+        released: list[Pending] = []
+        kept: list[Pending] = []
         for request_id in self._open.ids(peer):
             # Found by its id again: work that was just let go of may have gone over to this one.
             request = self._open.find(peer, request_id)
-            if request is not None and request.next_row < request.rows:
-                count += 1
-                self._drop(request)
-        self.counters.requests_released_total += count
-        return count
+            if request is None:
+                continue
+            if request.task is not None and not self.is_draining and self.shared.keep(request, now):
+                kept.append(request)
+            elif request.next_row < request.rows:
+                released.append(request)
+                self._answers.drop(request)
+            else:
+                self.shared.hand_over(request)
+        self.counters.requests_released_total += len(released)
+        return released, kept
+
+    def _release_kept(self, is_meant: Callable[[Pending], bool]) -> bool:
+        """Release of what waits for the next runs of tasks what is meant; return whether any work ended."""
+        return any([self._answers.release(request) for request in self._tasks.waiting() if is_meant(request)])
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -217,7 +235,9 @@ class Core:
         """Return a batch to run now, or None; while one runs, one of at most so many seconds to run beside it."""
         if self._generation != self._registry.generation:
             self._see_models()
-        batch = self._lanes.take_batch(now, self._expire, is_draining=self.is_draining, beside_s=beside_s)
+        if now >= self._tasks.next_s:
+            self._tasks.sweep(now)
+        batch = self._lanes.take_batch(now, self._answers.expire, is_draining=self.is_draining, beside_s=beside_s)
         if batch is not None:
             self._start(batch, now)
         return batch
@@ -230,6 +250,8 @@ class Core:
         self._reader.forget()
         self._lanes.outdate()
         self.shared.drop_unserved()
+        # The next run of its task will ask another version.
+        self._release_kept(lambda request: not self.shared.is_served(request.signature))
         # Last: whoever sees it takes it that nothing here keeps what is gone in memory.
         self._generation = generation
 
@@ -249,25 +271,20 @@ class Core:
         if now < self._swept_s + SWEEP_S:
             return False
         self._swept_s = now
-        before = self.counters.requests_expired_total
+        before = self.counters.requests_expired_total, self.counters.requests_released_total
         for request in self._lanes.waiting():
             while request.deadline_s <= now and not request.is_over:
-                self._expire(now, request)
+                self._answers.expire(now, request)
         for follower in self.shared.overdue(now):
-            self._expire(now, follower)
-        return self.counters.requests_expired_total > before
-
-    def _expire(self, now: float, request: Pending) -> None:
-        self.counters.requests_expired_total += 1
-        self._answer_error(request.peer, request.id, refusals.expired(request, now))
-        self._drop(request)
+            self._answers.expire(now, follower)
+        return (self.counters.requests_expired_total, self.counters.requests_released_total) != before
 
     def _start(self, batch: Batch, now: float) -> None:
         batch.signature.open_runs += 1
         self.counters.count_batch(batch.rows, batch.size)
-        if batch.signature.is_cached:
+        if self.shared.has_followers:
             for follower in [late for part in batch.parts for late in self.shared.overdue(now, part.request)]:
-                self._expire(now, follower)
+                self._answers.expire(now, follower)
         self.admission.begin(batch, now)
 
     # --- out --------------------------------------------------------------------------------------------------------
@@ -279,83 +296,35 @@ class Core:
         if batch.is_searched:
             self.counters.runs_isolating_total += 1
         for run in runs:
-            if run.error is not None:
-                self._fail(run.parts, run.error)
-            else:
-                self._reply(batch, run)
+            self._answers.take(batch, run)
 
-    def _fail(self, parts: Sequence[Part], error: PredictdError) -> None:
-        for part in parts:
-            if part.request.is_over:
-                continue
-            for request in (*self.shared.fail(part.request), part.request):
-                self.counters.requests_failed_total += 1
-                self._answer_error(request.peer, request.id, error)
-                self._close(request)
+    def take_replies(self) -> list[Reply]:
+        """Return what is to be sent, once."""
+        replies, self._answers.replies = self._answers.replies, []
+        return replies
 
-    def _reply(self, batch: Batch, run: Run) -> None:
-        try:
-            whole = whole_replies(run, batch, self.admission.rows)
-            requests = split_run(run) if whole is None else []
-        except PredictdError as error:
-            self._fail(run.parts, error)
-            return
-        if whole is not None:
-            self._answer_whole(whole)
-        for request in requests:
-            if not request.is_over and request.finished_rows >= request.rows:
-                self._answer_joined(request, batch, run)
-
-    def _answer_joined(self, request: Pending, batch: Batch, run: Run) -> None:
-        try:
-            frames = response_frames(request, batch, run, self.admission.rows)
-        except PredictdError as error:
-            self._fail([part for part in run.parts if part.request is request], error)
-            return
-        if request.flight is not None:
-            for follower in self.shared.settle(request, joined_outputs(request)):
-                self._answer(follower, joined_response(follower, request, batch, run, self.admission.rows))
-        self._answer(request, frames)
-
-    def _answer_whole(self, whole: Sequence[tuple[Pending, bytes]]) -> None:
-        """Answer requests that ran in one piece and share their answers with nobody: `_answer` of each, in one go."""
-        count = byte_count = 0
-        replies, remove = self.replies, self._open.remove
-        for request, frame in whole:
-            if not request.is_over:
-                replies.append((request.peer, [frame]))
-                request.is_over = True
-                remove(request)
-                count += 1
-                byte_count += request.byte_count
-                if request.caller is not None:
-                    self.admission.give_back(request)
-        self.counters.requests_ok_total += count
-        self.admission.finish(byte_count, count)
-
-    def _answer(self, request: Pending, frames: list[Buffer]) -> None:
-        self.counters.requests_ok_total += 1
-        client_memory.count_outputs(self.counters, request, frames)
-        self.replies.append((request.peer, frames))
-        self._close(request)
+    @property
+    def has_replies(self) -> bool:
+        """Whether anything is to be sent."""
+        return bool(self._answers.replies)
 
     def fail_message(self, peer: bytes, frames: Sequence[Buffer]) -> None:
         """Answer a message that a fault of ours kept from being taken in."""
-        self._answer_error(peer, request_id_of(frames), refusals.fault("taking the message in"))
+        self._answers.error(peer, request_id_of(frames), refusals.fault("taking the message in"))
 
     def fail_batch(self, batch: Batch) -> None:
         """Answer a batch whose results a fault of ours kept from being taken in."""
-        self._fail(batch.parts, refusals.fault("answering"))
+        self._answers.fail(batch.parts, refusals.fault("answering"))
 
     def drain(self) -> None:
-        """Refuse new work from now on; what was admitted still runs."""
+        """Refuse new work from now on; what was admitted still runs, but not for clients that are yet to come."""
         self.is_draining = True
+        self._release_kept(lambda _: True)
+        self._tasks.drop_answers()
 
     def abandon(self, error: PredictdError) -> None:
         """Answer everything that was admitted and has no answer yet with an error."""
-        for request in list(self._open):
-            self._answer_error(request.peer, request.id, error)
-            self._close(request)
+        self._answers.abandon(error)
 
     @property
     def is_idle(self) -> bool:
@@ -380,21 +349,3 @@ class Core:
     def oldest_arrival(self) -> float | None:
         """Return when the request that has waited longest arrived (monotonic); None when none waits. Any thread."""
         return self._lanes.oldest_arrival()
-
-    def _drop(self, request: Pending) -> None:
-        """Close a request that its caller wants no more; another that waits for the same may take its work over."""
-        if request.flight is None or not self.shared.hand_over(request):
-            self._close(request)
-
-    def _close(self, request: Pending) -> None:
-        request.is_over = True
-        self._open.remove(request)
-        if request.flight is not None:
-            self.shared.leave(request)
-        self.admission.finish(request.byte_count)
-        self.admission.give_back(request)
-        if request.lane is not None and request.next_row < request.rows:
-            self.admission.drop(request)
-
-    def _answer_error(self, peer: bytes, request_id: int | None, error: PredictdError) -> None:
-        self.replies.append((peer, encode(ErrorResponse.from_error(request_id, error))))

@@ -21,6 +21,8 @@ class Counters:
         "requests_cancelled_total",
         "requests_expired_total",
         "requests_failed_total",
+        "requests_joined_total",
+        "requests_kept_total",
         "requests_malformed_total",
         "requests_ok_total",
         "requests_overloaded_total",
@@ -53,6 +55,8 @@ class Counters:
         self.requests_cancelled_total = 0
         self.requests_expired_total = 0
         self.requests_failed_total = 0
+        self.requests_joined_total = 0
+        self.requests_kept_total = 0
         self.requests_malformed_total = 0
         self.requests_ok_total = 0
         self.requests_overloaded_total = 0

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictd_proto.errors import OverloadedError, PredictionError
+from predictd_proto.printable import printable
 from predictd_server.serving.assembly import JOIN_BYTES, Workspace, assemble
 from predictd_server.serving.batch import Batch, Run, check_rows
+from predictd_server.serving.calling_task import named_tasks
 from predictd_server.serving.ladder import allowed_size
 from predictd_server.serving.pending import Part
 
@@ -100,7 +102,8 @@ def _run_once(batch: Batch, workspace: Workspace, clock: Callable[[], float]) ->
         outputs = list(batch.signature.runner.run(inputs))
     except Exception as error:  # a model may raise anything
         # The whole of TensorFlow's text goes to those who ask: one caller's bad input must not fill the log.
-        _log.warning("%s raised for %d rows: %s", batch.signature, batch.rows, _reason(error))
+        whose = named_tasks(part.request for part in batch.parts)
+        _log.warning("%s raised for %d rows%s: %s", batch.signature, batch.rows, whose, _reason(error))
         _log.debug("its traceback", exc_info=True)
         failure = PredictionError(
             f"{batch.signature} raised for this request: {_reason(error)}; the daemon's log has more"
@@ -132,4 +135,4 @@ def _unaliased(output: NDArray[Any], inputs: list[NDArray[Any]], workspace: Work
 def _reason(error: Exception) -> str:
     text = str(error).strip().splitlines()
     first = text[0] if text else "no reason given"
-    return f"{type(error).__name__}: {first}"[:MAX_REASON]
+    return printable(f"{type(error).__name__}: {first}"[:MAX_REASON])

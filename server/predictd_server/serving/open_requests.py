@@ -52,7 +52,7 @@ class OpenRequests:
     def hand_over(self, request: Pending, heir: Pending) -> None:
         """Let another's caller have a request, in the place of its own and of the one that it had so far."""
         self.remove(request)
-        request.peer, request.id, request.reply_place = heir.peer, heir.id, heir.reply_place
+        request.peer, request.id, request.reply_place, request.task = heir.peer, heir.id, heir.reply_place, heir.task
         # Others have waited beside it since: what closes their window is when the work came, whoever's it is.
         request.queued_s = min(request.queued_s, request.arrived_s)
         request.arrived_s, request.deadline_s = heir.arrived_s, heir.deadline_s

@@ -14,6 +14,7 @@ from predictd_proto.tensors import Buffer, Tensor, string_row_offsets
 
 if TYPE_CHECKING:
     from predictd_server.serving.caller_class import CallerClass
+    from predictd_server.serving.calling_task import CallingTask
     from predictd_server.serving.client_memory import ReplyPlace
     from predictd_server.serving.lane import Lane
     from predictd_server.serving.lengths import Cut
@@ -41,6 +42,7 @@ class Pending:
         cuts: What is cut off its outputs, since it was added to its inputs; None where nothing is.
         flight: Those that ask the same as it, where they share an answer.
         caller: The class of its caller; None where all are treated alike.
+        task: The task that it is for; None where it names none.
         lane: Where it waits; None before it was admitted.
         line: Likewise, and among whom.
         reply_place: Where its outputs may be written; None where they travel in frames.
@@ -57,6 +59,7 @@ class Pending:
     arrived_s: float
     deadline_s: float
     caller: CallerClass | None = None
+    task: CallingTask | None = None
     queued_s: float = math.inf
     next_row: int = 0
     finished_rows: int = 0

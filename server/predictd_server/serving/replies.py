@@ -88,15 +88,24 @@ def joined_response(follower: Pending, leader: Pending, batch: Batch, run: Run, 
     return _frames(follower, leader, _receipt(leader, JOINED, run, queue_s, queued_rows))
 
 
-def kept_response(request: Pending, outputs: tuple[Tensor, ...], queued_rows: int) -> list[Buffer]:
-    """Return the reply to a request whose answer was kept from an earlier one."""
+def kept_response(
+    request: Pending, outputs: tuple[Tensor, ...], queued_rows: int, closed_by: str = CACHE
+) -> list[Buffer]:
+    """Return the reply to a request whose answer was kept from an earlier one.
+
+    Args:
+        request: It.
+        outputs: The answer.
+        queued_rows: Rows that wait now.
+        closed_by: Why it was kept: for all, or for the next run of a task.
+    """
     signature = request.signature
     if fits_template([len(tensor.data) for tensor in outputs]):
-        facts = run_facts((0.0, 0.0, 0.0), (0, 0, 0, queued_rows), CACHE)
+        facts = run_facts((0.0, 0.0, 0.0), (0, 0, 0, queued_rows), closed_by)
         template = template_of(signature, (CACHE, *[(each.shape, len(each.data)) for each in outputs]), outputs)
         return [template.frame(request.id, 0.0, template.of_run(facts), [tensor.data for tensor in outputs])]
     receipt = Receipt(
-        model=signature.model, version=signature.version, batches=0, closed_by=CACHE, queued_rows=queued_rows
+        model=signature.model, version=signature.version, batches=0, closed_by=closed_by, queued_rows=queued_rows
     )
     place = request.reply_place
     placed = None if place is None else place.put([outputs], request.rows)

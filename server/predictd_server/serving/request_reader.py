@@ -13,6 +13,7 @@ from predictd_proto.request_template import RequestTemplates
 from predictd_proto.tensors import Buffer, Tensor
 from predictd_server.models.registry import Registry
 from predictd_server.serving.caller_class import CallerClasses
+from predictd_server.serving.calling_task import calling_task
 from predictd_server.serving.pending import Pending
 
 
@@ -77,4 +78,5 @@ class RequestReader:
             timeout_s = min(timeout_s, message.timeout_ms / 1000)
         byte_count = sum([len(tensor.data) for tensor in tensors])
         caller = self._classes.find(message.caller_class) if self._has_classes else None
-        return Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s, caller)
+        task = calling_task(message)
+        return Pending(peer, message.id, signature, tensors, rows, byte_count, now, now + timeout_s, caller, task)

@@ -22,6 +22,7 @@ from predictd_proto.limits import Limits
 from predictd_proto.tensors import Buffer
 from predictd_server.engine import Engine
 from predictd_server.serving.batch import Batch, Run
+from predictd_server.serving.calling_task import named_tasks
 from predictd_server.serving.core import Core
 from predictd_server.serving.counters import Counters
 from predictd_server.sockets.connection_events import (
@@ -244,13 +245,17 @@ class Frontend:
         left = self._presence.take_left()
         for peer in left:
             self._segments.forget(peer)
-        released = [f"{count} of {who}" for peer, who in left.items() if (count := core.forget(peer))]
-        if released:
+        released: list[str] = []
+        kept: list[str] = []
+        for peer, who in left.items():
+            for texts, requests in zip((released, kept), core.forget(peer, self.beat_s), strict=True):
+                if requests:
+                    texts.append(f"{len(requests)} of {who}{named_tasks(requests)}")
+        if released or kept:
             level = logging.INFO if self.beat_s >= self._log_s else logging.DEBUG
             self._log_s = self.beat_s + LOG_S
-            more = f" and of {len(released) - MOST_NAMED} more" if len(released) > MOST_NAMED else ""
-            text = ", ".join(released[:MOST_NAMED]) + more
-            _log.log(level, "clients that are gone had requests in the queue, which were released: %s", text)
+            _tell(level, "clients that are gone had requests in the queue, which were released: %s", released)
+            _tell(level, "clients that are gone had requests, which are kept for their tasks' next runs: %s", kept)
 
     def _turn_engine(self, core: Core, engine: Engine) -> bool:
         """Collect what is done and run what waits; return whether anything was run to its end."""
@@ -271,7 +276,12 @@ class Frontend:
         if batch.expected_s > self._inline_s:
             engine.submit(batch)
             return True
-        self._finish(core, batch, engine.run(batch))
+        runs = engine.run(batch)
+        if monotonic() - now > LOOK_S:
+            # Who left meanwhile is no longer answered, but what was done for its task is kept.
+            self.beat_s = monotonic()
+            self._see_off(core)
+        self._finish(core, batch, runs)
         return True
 
     def _finish(self, core: Core, batch: Batch, runs: list[Run]) -> None:
@@ -282,9 +292,8 @@ class Frontend:
             core.fail_batch(batch)
 
     def _send(self, core: Core) -> None:
-        replies, core.replies = core.replies, []
         send = self._send_frame
-        for peer, frames in replies:
+        for peer, frames in core.take_replies():
             try:
                 send(peer, _MORE_NOBLOCK)
                 for frame in frames[:-1]:
@@ -316,4 +325,11 @@ class Frontend:
         if monotonic() >= self._drain_until_s:
             text = "the server shut down before this request's turn came; try again when it is back"
             core.abandon(ServerDrainingError(text))
-        return core.open_requests == 0 and not core.replies
+        return core.open_requests == 0 and not core.has_replies
+
+
+def _tell(level: int, text: str, whose: list[str]) -> None:
+    """Log whose requests these were, if there are any: so many of each client's."""
+    if whose:
+        more = f" and of {len(whose) - MOST_NAMED} more" if len(whose) > MOST_NAMED else ""
+        _log.log(level, text, ", ".join(whose[:MOST_NAMED]) + more)

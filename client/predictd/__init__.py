@@ -26,6 +26,9 @@ from predictd.process import importing as _importing
 from predictd.remote_model import RemoteModel
 from predictd.routing.retries import Retries
 from predictd_proto.errors import (
+    ClaimError,
+    ClaimExpiredError,
+    ClaimStoreUnavailableError,
     ConfigError,
     DeadlineExceededError,
     ExpiredInQueueError,
@@ -45,6 +48,7 @@ from predictd_proto.errors import (
     RequestCancelledError,
     RequestTooLargeError,
     RetryableError,
+    ScoreError,
     SegmentRefusedError,
     ServerDrainingError,
     ServerLostError,
@@ -66,6 +70,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "ClaimError",
+    "ClaimExpiredError",
+    "ClaimStoreUnavailableError",
     "Client",
     "ConfigError",
     "DeadlineExceededError",
@@ -92,6 +99,7 @@ __all__ = [
     "RequestTooLargeError",
     "Retries",
     "RetryableError",
+    "ScoreError",
     "SegmentRefusedError",
     "ServerDrainingError",
     "ServerLostError",

@@ -149,6 +149,7 @@ class AsyncClient(AsyncOrderCalls):
         caller_class: str = "",
         traceparent: str = "",
         task_id: str = "",
+        task_name: str = "",
     ) -> Prediction:
         """Run a model on some rows.
 
@@ -164,7 +165,9 @@ class AsyncClient(AsyncOrderCalls):
             caller_class: Which kind of caller this is ("interactive", a queue's name); the server may
                 treat kinds differently, as its configuration says.
             traceparent: W3C trace context to pass on.
-            task_id: The Celery task's id. It travels along.
+            task_id: The Celery task's id. Where this process dies, the server keeps the work for a while: the same
+                request of the same task, from the process that runs it next, gets its answer.
+            task_name: What kind of task that is, for the server's totals and log.
 
         Returns:
             The outputs, nested as the model gives them, as arrays that own their memory; and the receipt.
@@ -175,7 +178,7 @@ class AsyncClient(AsyncOrderCalls):
             ConfigError: Another loop is running that uses the client, or this one can't watch descriptors.
         """
         deadline = self._asking.deadline(timeout_ms)
-        caller = (caller_class, traceparent, task_id)
+        caller = (caller_class, traceparent, task_id, task_name)
         question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
         return await self._session_here().begin(question, deadline).prediction()
 
@@ -192,6 +195,7 @@ class AsyncClient(AsyncOrderCalls):
         caller_class: str = "",
         traceparent: str = "",
         task_id: str = "",
+        task_name: str = "",
     ) -> AsyncGenerator[Prediction, None]:
         """Run a model on one input after the other, several of them in flight, and yield the answers in order.
 
@@ -213,13 +217,14 @@ class AsyncClient(AsyncOrderCalls):
             caller_class: Likewise.
             traceparent: Likewise.
             task_id: Likewise.
+            task_name: Likewise.
 
         Raises:
             PredictdError: One of them failed: those before it were yielded, those after it are cancelled.
             RequestCancelledError: The client was closed meanwhile.
         """
         check_count("window", window)
-        session, caller = self._session_here(), (caller_class, traceparent, task_id)
+        session, caller = self._session_here(), (caller_class, traceparent, task_id, task_name)
 
         def begin(item: Any) -> Flight:
             question = Question(model, item, version=version, signature=signature, cast=cast, caller=caller)

@@ -68,6 +68,7 @@ class Client(FutureCalls, OrderCalls):
     ) -> None:
         asking = Asking(endpoint, timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms, retries=retries)
         super().__init__(asking, max_in_flight=max_in_flight)
+        self._without_retries: Client | None = self if retries is None else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, ({**self.asking.words, "max_in_flight": self.max_in_flight},))
@@ -98,6 +99,18 @@ class Client(FutureCalls, OrderCalls):
         """What a call may take, if it doesn't say otherwise, in milliseconds."""
         return self.asking.timeout_ms
 
+    def without_retries(self) -> Client:
+        """Return this client as one with `retries=None`: for callers who themselves ask again, as Celery's tasks do.
+
+        Both share connections and what is known of the endpoints.
+        """
+        twin = self._without_retries
+        if twin is None:
+            twin = Client(**{**self.asking.words, "retries": None}, max_in_flight=self.max_in_flight)
+            twin.asking = self.asking.without_retries()
+            self._without_retries = twin
+        return twin
+
     def close(self) -> None:
         """Wait for the requests of `submit`, and close the idle connections.
 
@@ -118,6 +131,7 @@ class Client(FutureCalls, OrderCalls):
         caller_class: str = "",
         traceparent: str = "",
         task_id: str = "",
+        task_name: str = "",
     ) -> Prediction:
         """Run a model on some rows.
 
@@ -132,7 +146,9 @@ class Client(FutureCalls, OrderCalls):
             caller_class: Which kind of caller this is ("interactive", a queue's name); the server may
                 treat kinds differently, as its configuration says.
             traceparent: W3C trace context to pass on.
-            task_id: The Celery task's id. It travels along.
+            task_id: The Celery task's id. Where this process dies, the server keeps the work for a while: the same
+                request of the same task, from the process that runs it next, gets its answer.
+            task_name: What kind of task that is, for the server's totals and log.
 
         Returns:
             The outputs, nested as the model gives them, and the receipt.
@@ -148,7 +164,7 @@ class Client(FutureCalls, OrderCalls):
             PredictionError: The model raised for this request.
             ConfigError: An argument is of the wrong kind.
         """
-        caller = (caller_class, traceparent, task_id)
+        caller = (caller_class, traceparent, task_id, task_name)
         question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
         asking = self.asking
         answer, plan = asking.ask(question, asking.deadline(timeout_ms))

@@ -70,6 +70,7 @@ class FutureCalls:
         caller_class: str = "",
         traceparent: str = "",
         task_id: str = "",
+        task_name: str = "",
     ) -> Future[Prediction]:
         """Run a model on some rows and return at once, with a future.
 
@@ -97,6 +98,7 @@ class FutureCalls:
             caller_class: Likewise.
             traceparent: Likewise.
             task_id: Likewise.
+            task_name: Likewise.
 
         Returns:
             A future with what `predict` returns or raises, for wrong inputs too.
@@ -105,7 +107,7 @@ class FutureCalls:
             DeadlineExceededError: There was no place among the requests under way until the time was up.
             ConfigError: `timeout_ms` is no time-out, or `model` no text.
         """
-        caller = (caller_class, traceparent, task_id)
+        caller = (caller_class, traceparent, task_id, task_name)
         deadline = self.asking.deadline(timeout_ms)
         while True:
             question = Question(model, inputs, version=version, signature=signature, cast=cast, caller=caller)
@@ -126,6 +128,7 @@ class FutureCalls:
         caller_class: str = "",
         traceparent: str = "",
         task_id: str = "",
+        task_name: str = "",
     ) -> Generator[Prediction, None, None]:
         """Run a model on one input after the other, several of them in flight, and yield the answers in order.
 
@@ -146,6 +149,7 @@ class FutureCalls:
             caller_class: Likewise.
             traceparent: Likewise.
             task_id: Likewise.
+            task_name: Likewise.
 
         Raises:
             PredictdError: One of them failed: those before it were yielded, those after it are cancelled.
@@ -160,6 +164,7 @@ class FutureCalls:
             "caller_class": caller_class,
             "traceparent": traceparent,
             "task_id": task_id,
+            "task_name": task_name,
         }
         return self._mapped(model, inputs, window, words)
 
@@ -185,12 +190,24 @@ class FutureCalls:
 
     def close(self) -> None:
         """Wait until all that was submitted is done, end the background thread, and close the idle connections."""
-        with self._lock():
-            here = [key for key in self._dispatchers if key[0] is this_process()]
-            dispatchers = [self._dispatchers.pop(key) for key in here]
-        for dispatcher in dispatchers:
+        for dispatcher in self._taken_out():
             dispatcher.close()
         self.asking.close()
+
+    def give_up(self, timeout_s: float) -> None:
+        """Cancel all that was submitted, for a process that is told to end at once.
+
+        Args:
+            timeout_s: How long to wait, in seconds, until the servers have been told.
+        """
+        for dispatcher in self._taken_out():
+            dispatcher.give_up(timeout_s)
+
+    def _taken_out(self) -> list[Dispatcher]:
+        """Return this process's dispatchers, which nothing more is submitted to."""
+        with self._lock():
+            here = [key for key in self._dispatchers if key[0] is this_process()]
+            return [self._dispatchers.pop(key) for key in here]
 
     def _dispatcher(self) -> Dispatcher:
         # What both libraries replace: the identity of threads.

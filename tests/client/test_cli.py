@@ -17,12 +17,17 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+import predictd
 from predictd.cli import group as command_group
 from predictd.cli.files import read_inputs
+from predictd.cli.texts import status_text
+from predictd_proto.errors import DeadlineExceededError
 from predictd_proto.messages import PredictRequest, Receipt
 from tests.client.fake_process import CHECKOUT, with_paths
 from tests.client.fake_server import FakeServer, answer, model, refuse, silent
 
+#: A wait of a millisecond.
+SHORT = DeadlineExceededError("no answer within 1 ms")
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
 
 Run = Callable[..., Result]
@@ -39,7 +44,9 @@ def test_predict_prints_outputs_and_receipt(server: FakeServer, run: Run, tmp_pa
     ]
 
 
-@pytest.mark.parametrize(("closed_by", "said"), [("cache", "the answer was kept"), ("idle", "no batch")])
+@pytest.mark.parametrize(
+    ("closed_by", "said"), [("cache", "the answer was kept"), ("joined", "the answer was kept"), ("idle", "no batch")]
+)
 def test_an_answer_without_a_batch_is_told_as_such(server: FakeServer, run: Run, closed_by: str, said: str) -> None:
     receipt = Receipt(model="double", version=1, batches=0, closed_by=closed_by)
     server.replies = [lambda request: [replace(answer(request), receipt=receipt)]]
@@ -133,12 +140,38 @@ def test_status_of_a_ready_server(server: FakeServer, run: Run, endpoint: str) -
     assert json.loads(run("status", "--json").stdout)["state"] == "ready"
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["status", "--wait", "0.01"]])
+def test_status_tells_which_tasks_ask_the_most_and_that_there_are_others(server: FakeServer) -> None:
+    asked = {f"shop.task{number}": {"requests": 10 + number, "joined": 0, "kept": 0} for number in range(7)}
+    status = replace(server.status(), tasks={"names": {"shop.rare": {"requests": 1}, **asked}, "queues": {}})
+    lines = click.unstyle(status_text(status, 80)).splitlines()
+    most = ", ".join(f"shop.task{number} {10 + number}" for number in (6, 5, 4, 3, 2))
+    assert f"Tasks       {most}, 3 others" in lines
+    assert "Tasks" not in status_text(server.status(), 80)
+
+
+def test_status_shows_a_task_s_name_without_what_would_act_on_the_terminal(server: FakeServer) -> None:
+    status = replace(server.status(), tasks={"names": {"shop\x1b[2J\nReady": {"requests": 1}}, "queues": {}})
+    (line,) = [line for line in status_text(status, 80).splitlines() if "Tasks" in line]
+    assert click.unstyle(line).endswith(r"  shop\x1b[2J\nReady 1")
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--wait", "0.3"]])
 def test_status_of_a_server_that_is_not_ready(server: FakeServer, run: Run, arguments: list[str]) -> None:
     server.state = "starting"
     ran = run(*arguments)
     assert ran.exit_code == 3
     assert ran.stdout.startswith("State       starting, alive")
+
+
+def test_a_wait_too_short_for_an_answer_shows_the_status_all_the_same(
+    server: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*_: object) -> None:
+        raise SHORT
+
+    server.state = "starting"
+    monkeypatch.setattr(predictd.Client, "wait_until_ready", wait)
+    assert run("status", "--wait", "0.001").exit_code == 3
 
 
 def test_status_waits_until_ready(server: FakeServer, run: Run) -> None:

@@ -64,10 +64,12 @@ def test_everything_about_the_caller_travels(server: FakeServer, client: predict
         caller_class="bulk",
         traceparent="00-ab-cd-01",
         task_id="t1",
+        task_name="shop.digit",
     )
     (request,) = server.of(PredictRequest)
     assert (request.version, request.signature) == (1, "serving_default")
-    assert (request.caller_class, request.traceparent, request.task_id) == ("bulk", "00-ab-cd-01", "t1")
+    assert (request.caller_class, request.traceparent) == ("bulk", "00-ab-cd-01")
+    assert (request.task_id, request.task_name) == ("t1", "shop.digit")
     assert 0 < request.timeout_ms <= 5000
 
 

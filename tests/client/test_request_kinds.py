@@ -32,6 +32,9 @@ from predictd_proto.structures import leaf_names
 from predictd_proto.tensors import Tensor, TensorSpec
 from tests.proto.strategies import laid_out
 
+#: Callers whose requests are never recognised by their bytes.
+DESCRIBED = [("", "trace", "", ""), ("", "", "task", ""), ("", "", "", "name")]
+
 DTYPES = ["float32", "float64", "int32", "uint8", "bool", "float16", ">f4", ">i8", "complex64", "U3"]
 AT = "ipc:///somewhere"
 
@@ -71,7 +74,7 @@ def questions(draw: st.DrawFn) -> Question:
         signature=draw(st.sampled_from([None, "serving_default"])),
         cast=draw(st.booleans()),
         is_lenient=draw(st.booleans()),
-        caller=draw(st.sampled_from([("", "", ""), ("batch", "", ""), ("", "trace", ""), ("", "", "task")])),
+        caller=draw(st.sampled_from([("", "", "", ""), ("batch", "", "", ""), *DESCRIBED])),
     )
 
 

@@ -104,6 +104,17 @@ def test_a_cancelled_future_is_cancelled_at_the_server(server: FakeServer, clien
     assert len(server.of(Hello)) == 1
 
 
+def test_what_was_submitted_may_be_given_up_at_once(server: FakeServer, client: predictd.Client) -> None:
+    server.replies = [silent, silent, lambda request: [answer(request)]]
+    futures = [client.submit("double", ROWS, timeout_ms=3_600_000) for _ in range(2)]
+    server.wait_for(PredictRequest, 2)
+    client.give_up(BOUND_S)
+    assert all(future.cancelled() for future in futures)
+    assert "predictd-dispatcher" not in threads()
+    assert len(server.wait_for(CancelRequest, 2)) == 2
+    assert client.submit("double", ROWS).result().outputs.sum() == 16
+
+
 def test_cancelling_at_any_moment_leaks_no_place(server: FakeServer, endpoint: str) -> None:
     with predictd.Client(endpoint, timeout_ms=20_000, max_in_flight=4) as client:
         for round_ in range(200):

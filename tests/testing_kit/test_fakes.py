@@ -27,19 +27,21 @@ CLIENT = predictd.Client(retries=None, timeout_ms=30_000)
 
 
 def test_what_was_asked_is_seen(server: FakeServer, client: predictd.Client) -> None:
-    client.predict("double", ROWS, timeout_ms=9_000, caller_class="web", task_id="7", traceparent="00-1")
+    words: dict[str, Any] = {"caller_class": "web", "task_id": "7", "task_name": "shop.digit", "traceparent": "00-1"}
+    client.predict("double", ROWS, timeout_ms=9_000, **words)
     rows = ROWS.copy()
     client.predict("double", {"x": rows}, version=1)
     rows[:] = 0
     first, second = server.requests
     assert (first.model, first.version, first.signature, first.rows) == ("double", None, None, 3)
-    assert (first.caller_class, first.task_id, first.traceparent) == ("web", "7", "00-1")
+    assert {name: getattr(first, name) for name in words} == words
     assert first.timeout_ms is not None
     assert 0 < first.timeout_ms <= 9_000
     assert first.inputs.tolist() == ROWS.tolist()
     assert (second.version, second.inputs.tolist()) == (1, ROWS.tolist())
     assert second.arrays["x"].dtype == np.float32
-    assert repr(first) == "<request 'double' caller_class='web' task_id='7' float32[3, 4]: answered>"
+    told = "caller_class='web' task_name='shop.digit' task_id='7'"
+    assert repr(first) == f"<request 'double' {told} float32[3, 4]: answered>"
 
 
 def test_assertions_pass_and_fail_in_words(server: FakeServer, client: predictd.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import predictd
-from predictd.testing import FakeServer, Fault, Faults, WrongAnswerError
+from predictd.testing import FakeModel, FakeServer, Fault, Faults, WrongAnswerError, in_process
 from predictd_proto.dtypes import DTYPE_BYTES, STRING
 from predictd_proto.errors import ERROR_CLASSES
 from tests.testing_kit.conftest import ROWS, Serve, doubling
@@ -282,3 +283,18 @@ def test_everything_ends_with_reset(serve: Serve) -> None:
 def test_a_wrong_switch_is_told(switch: Callable[[Faults], Fault], said: str) -> None:
     with pytest.raises(predictd.ConfigError, match=said.replace("(", r"\(")):
         switch(FakeServer().faults)
+
+
+def test_a_client_without_retries_sends_a_request_once() -> None:
+    with in_process(FakeModel("m", inputs=("float32", (None, 2)), outputs=("float32", (None, 1)))) as server:
+        client = predictd.Client(timeout_ms=4321, max_in_flight=3)
+        once = client.without_retries()
+        with server.faults.overload(retry_after_ms=1, times=1):
+            with pytest.raises(predictd.OverloadedError):
+                once.predict("m", [[1.0, 2.0]])
+            server.assert_asked("m", times=1)
+        with server.faults.overload(retry_after_ms=1, times=1):
+            assert client.predict("m", [[1.0, 2.0]]).outputs.shape == (1, 1)
+        assert once is client.without_retries() is once.without_retries()
+        assert (once.timeout_ms, once.max_in_flight, once.endpoints) == (4321, 3, client.endpoints)
+        assert pickle.loads(pickle.dumps(once)).asking.retries is None

@@ -24,6 +24,7 @@ from predictd.cli.texts import prediction_text, status_text
 from predictd.client import Client
 from predictd.deadline import check_timeout_s
 from predictd_proto.errors import (
+    DeadlineExceededError,
     ModelNotReadyError,
     PredictdError,
 )
@@ -199,7 +200,8 @@ def _print_each(client: Client, timeout_ms: float, *, as_json: bool, wait_s: flo
 def _ready_status(client: Client, wait_s: float) -> ServerStatus:
     try:
         return client.wait_until_ready(wait_s)
-    except ModelNotReadyError as error:
+    except (ModelNotReadyError, DeadlineExceededError) as error:
+        # A wait of some milliseconds is over before anybody can have answered.
         try:
             return client.status()
         except PredictdError:

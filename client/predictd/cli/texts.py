@@ -6,6 +6,7 @@ thread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,15 @@ import numpy as np
 from predictd.cli.model_texts import models_text
 from predictd.prediction import Prediction, describe
 from predictd_proto.messages import Receipt
+from predictd_proto.printable import printable
 from predictd_proto.quantities import bytes_text, count_text, seconds_text
 from predictd_proto.status import ServerStatus
 
 _COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow"}
+
+#: Names of tasks that are shown; `--json` has them all.
+MOST_TASKS = 5
+
 _bold = partial(click.style, bold=True)
 
 
@@ -38,7 +44,7 @@ def prediction_text(answer: Prediction, *, shows_outputs: bool) -> str:
 
 def _batch_text(receipt: Receipt) -> str:
     if not receipt.batches:
-        return "the answer was kept" if receipt.closed_by == "cache" else "no batch"
+        return "the answer was kept" if receipt.closed_by in ("cache", "joined") else "no batch"
     return f"batch of {receipt.batch_rows} rows" + (f" + {receipt.padding_rows}" if receipt.padding_rows else "")
 
 
@@ -64,7 +70,20 @@ def status_text(status: ServerStatus, width: int) -> str:
     if counted:
         totals = ", ".join(f"{name.removesuffix('_total')} {count_text(count)}" for name, count in counted.items())
         lines.append(f"{_bold('Totals'.ljust(label_width))}  {totals}")
+    asked = _tasks_text(status)
+    if asked:
+        lines.append(f"{_bold('Tasks'.ljust(label_width))}  {asked}")
     return "\n".join([*lines, "", models_text(status.models, width)])
+
+
+def _tasks_text(status: ServerStatus) -> str:
+    """Return how many requests came for which tasks, most first."""
+    names: Mapping[str, Mapping[str, int]] = status.tasks.get("names", {})
+    ordered = sorted(names, key=lambda name: names[name]["requests"], reverse=True)
+    texts = [f"{printable(name)} {count_text(names[name]['requests'])}" for name in ordered[:MOST_TASKS]]
+    if len(ordered) > MOST_TASKS:
+        texts.append(f"{len(ordered) - MOST_TASKS} others")
+    return ", ".join(texts)
 
 
 def _long_text(seconds: float) -> str:

@@ -126,6 +126,14 @@ class Dispatcher:
             left_ms = [future.pending.deadline.remaining_ms for future in self._places.holders()]
             self.join(max(left_ms, default=0.0) / 1000 + _JOIN_S)
 
+    def give_up(self, timeout_s: float) -> None:
+        """Cancel what was submitted, and wait until the servers have been told, for some seconds at most."""
+        for future in self._places.holders():
+            future.cancel()
+        self.end()
+        if not self.is_here:
+            self.join(timeout_s)
+
     def join(self, timeout_s: float) -> bool:
         """Wait for the thread, for some seconds, and return whether it has ended."""
         thread = self._thread

@@ -36,6 +36,9 @@ from predictd_proto.tensors import Buffer, Tensor
 #: What the replies of all servers share: bytes that passed every check are as good from one as from another.
 _known_replies = KnownReplies()
 
+Caller = tuple[str, str, str, str]
+_NOBODY: Caller = ("", "", "", "")
+
 _ADVICE = "Send fewer rows at a time (RemoteModel.predict does that by itself), or raise the limit on the server"
 
 
@@ -50,7 +53,7 @@ class Question:
         cast: Cast inputs of another dtype.
         is_lenient: Keras' leniency in nesting and rank.
         is_matched: See `inputs`.
-        caller: caller_class, traceparent and task_id, as they travel.
+        caller: caller_class, traceparent, task_id and task_name, as they travel.
         rows: How many rows were sent last, where the outputs have as many; else None.
         shapes: Those of the inputs that were sent last.
 
@@ -81,7 +84,7 @@ class Question:
         cast: bool = False,
         is_lenient: bool = False,
         is_matched: bool = False,
-        caller: tuple[str, str, str] = ("", "", ""),
+        caller: Caller = _NOBODY,
     ) -> None:
         if type(model) is not str or not model or version is not None or signature is not None:
             check_words(model, version, signature)
@@ -92,7 +95,7 @@ class Question:
         self.cast: bool = cast if type(cast) is bool else _flag("cast", cast)  # type: ignore[redundant-expr]
         self.is_lenient: bool = is_lenient
         self.is_matched: bool = is_matched
-        self.caller: tuple[str, str, str] = caller
+        self.caller: Caller = caller
         self.rows: int | None = None
         self.shapes: Shapes = ()
 
@@ -180,7 +183,7 @@ def _request(
     segments: tuple[Segment, ...] = (),
     reply_segment: int | None = None,
 ) -> PredictRequest:
-    caller_class, traceparent, task_id = question.caller
+    caller_class, traceparent, task_id, task_name = question.caller
     return PredictRequest(
         id=request_id,
         model=question.model,
@@ -191,6 +194,7 @@ def _request(
         caller_class=caller_class,
         traceparent=traceparent,
         task_id=task_id,
+        task_name=task_name,
         segments=segments,
         reply_segment=reply_segment,
     )

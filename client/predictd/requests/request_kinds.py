@@ -111,8 +111,8 @@ class RequestKinds:
 def _key(question: Question) -> tuple[Any, ...] | None:
     """Return all that decides about a request but its numbers; None for what must be looked at each time."""
     array, version, signature = question.inputs, question.version, question.signature
-    caller_class, traceparent, task_id = question.caller
-    if type(array) is not np.ndarray or traceparent or task_id or question.is_matched:
+    caller_class, traceparent, task_id, task_name = question.caller
+    if type(array) is not np.ndarray or traceparent or task_id or task_name or question.is_matched:
         return None
     return (
         array.dtype,

@@ -108,6 +108,12 @@ class Asking:
             for link in self._routes.links:
                 link.close()
 
+    def without_retries(self) -> Asking:
+        """Return another way to ask the same endpoints, which sends each request once; the routes are shared."""
+        twin = Asking(self.given, timeout_ms=self.timeout_ms, connect_timeout_ms=self.connect_timeout_ms, retries=None)
+        twin._routes = self.routes
+        return twin
+
     def deadline(self, timeout_ms: float | None) -> Deadline:
         """Return the deadline of a call that begins now."""
         return Deadline(self.timeout_ms if timeout_ms is None else check_timeout_ms("timeout_ms", timeout_ms))

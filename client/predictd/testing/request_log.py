@@ -40,6 +40,7 @@ class SeenRequest:
         caller_class: As given to `Client.predict`.
         traceparent: Likewise.
         task_id: Likewise.
+        task_name: Likewise.
         id: The request's id on its connection.
         outcome: "answered", "dropped", an error's code, or "waiting" while it has none yet.
         is_cancelled: Its client no longer wants the answer.
@@ -55,6 +56,7 @@ class SeenRequest:
     caller_class: str
     traceparent: str
     task_id: str
+    task_name: str
     id: int
     outcome: str = "waiting"
     is_cancelled: bool = field(default=False)
@@ -75,6 +77,7 @@ class SeenRequest:
             caller_class=request.caller_class,
             traceparent=request.traceparent,
             task_id=request.task_id,
+            task_name=request.task_name,
             id=request.id,
         )
 
@@ -82,7 +85,8 @@ class SeenRequest:
         asked = [repr(self.model)]
         asked += [f"version={self.version!r}"] if self.version is not None else []
         asked += [f"signature={self.signature!r}"] if self.signature is not None else []
-        asked += [f"{name}={getattr(self, name)!r}" for name in ("caller_class", "task_id") if getattr(self, name)]
+        words = ("caller_class", "task_name", "task_id")
+        asked += [f"{name}={getattr(self, name)!r}" for name in words if getattr(self, name)]
         cancelled = ", cancelled" if self.is_cancelled else ""
         return f"<request {' '.join(asked)} {describe(self.inputs)}: {self.outcome}{cancelled}>"
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from predictd_celery import decode_arrays, encode_arrays
-from predictd_celery.tensor_json import holds_arrays, plain_numbers
+from predictd_celery.message_codec import encode
+from predictd_celery.tensor_json import own_arrays, plain_numbers
 from predictd_proto.errors import LocalProtocolError, RemoteProtocolError
 
 
@@ -54,17 +55,26 @@ def test_arrays_are_found_anywhere_in_a_tree_and_nothing_else_is_touched() -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
+    "tree",
     [
-        ([[1.0, 2.0]] * 3, False),
-        ({"a": [1], "b": "text"}, False),
-        ([[1.0], {"__ndarray__": "", "dtype": "int8", "shape": [0]}], True),
-        ({"a": [np.ones(1)]}, True),
-        ({"__ndarray__": "", "dtype": "int8"}, False),
+        [[1.0, 2.0]] * 3,
+        {"a": [1], "b": "text"},
+        {"__ndarray__": "", "dtype": "int8"},
+        ([np.ones(1)], {"x": (np.float32(1), None)}),
     ],
 )
-def test_whether_there_are_arrays(value, expected: bool) -> None:
-    assert holds_arrays(value) is expected
+def test_what_holds_nothing_to_decode_stays_the_same_tree(tree) -> None:
+    assert decode_arrays(tree) is tree
+
+
+def test_an_array_s_own_copy_is_asked_for() -> None:
+    array, tree = np.ones(2), [[1.0], (2,)]
+    given = {"array": array, "tree": tree}
+    own = own_arrays(given)
+    own["array"] /= 2
+    assert array.tolist() == [1, 1]
+    assert own["tree"] is tree
+    assert decode_arrays(given)["array"] is array
 
 
 @pytest.mark.parametrize(
@@ -74,6 +84,7 @@ def test_whether_there_are_arrays(value, expected: bool) -> None:
         ({"__ndarray__": "", "dtype": ["float32"], "shape": [0]}, "unknown dtype"),
         ({"__ndarray__": "", "dtype": "float32", "shape": [-1]}, "shape of whole numbers"),
         ({"__ndarray__": "", "dtype": "float32", "shape": "12"}, "shape of whole numbers"),
+        ({"__ndarray__": "AAAA", "dtype": "uint8", "shape": [1] * 100}, "whole numbers, at most 32"),
         ({"__ndarray__": "?", "dtype": "float32", "shape": [1]}, "no base64"),
         ({"__ndarray__": 5, "dtype": "float32", "shape": [1]}, "no base64"),
         ({"__ndarray__": "AAAA", "dtype": "float32", "shape": [1]}, "takes 4 bytes, got 3"),
@@ -100,10 +111,35 @@ def test_nan_and_the_infinities_stay_what_they_are() -> None:
     assert (infinity, minus) == (math.inf, -math.inf)
 
 
-@pytest.mark.parametrize("array", [np.ones(2, np.complex64), np.array([b"\xff"], object)])
-def test_what_json_has_no_word_for_is_refused_with_the_way_out(array) -> None:
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.complex64(1 + 2j), [1.0, 2.0]),
+        (np.clongdouble(1 + 2j), [1.0, 2.0]),
+        (1 + 2j, [1.0, 2.0]),
+        (np.array([1 + 2j, 3], np.complex64), [[1.0, 2.0], [3.0, 0.0]]),
+        (np.longdouble(0.5), 0.5),
+        (np.array([0.5, 2], np.longdouble), [0.5, 2.0]),
+        ({np.longdouble(0.5): 1, np.int64(3): 2, np.complex64(1j): 3}, {"0.5": 1, "3": 2, "1j": 3}),
+        (np.datetime64("2020-01-02"), "2020-01-02"),
+    ],
+)
+def test_every_number_of_numpy_has_a_form_in_json(value, expected) -> None:
+    assert through_json(plain_numbers(value)) == expected
+    if not isinstance(value, np.ndarray):
+        assert through_json(encode_arrays(value)) == expected
+
+
+def test_bytes_that_are_no_text_are_refused_with_the_way_out() -> None:
     with pytest.raises(LocalProtocolError, match="result='ndarray'"):
-        plain_numbers(array)
+        plain_numbers(np.array([b"\xff"], object))
+
+
+@pytest.mark.parametrize("write", [encode_arrays, plain_numbers, encode])
+@pytest.mark.parametrize("array", [np.ma.masked_greater(np.arange(3), 1), np.ma.masked], ids=["array", "masked"])
+def test_a_mask_is_not_lost_in_silence(write, array) -> None:
+    with pytest.raises(LocalProtocolError, match=r"its mask would be lost.*\.filled\("):
+        write([array])
 
 
 def test_an_array_of_objects_is_refused_when_it_is_enqueued() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from celery import Celery
 
 from predictd_celery.config import celery_settings
+from predictd_celery.health import DaemonHealth
 
-app = Celery("predictd", set_as_current=False, include=["predictd_celery.tasks"])
+app = Celery("predictd", set_as_current=False, include=["predictd_celery.tasks", "predictd_celery.scoring.chunk_task"])
 app.conf.update(celery_settings())
+app.steps["consumer"].add(DaemonHealth)

@@ -12,43 +12,90 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
+
+from predictd_celery.config import task_timeout_ms
 
 #: The margin is this share of the limit...
 MARGIN_SHARE = 0.1
 #: ... but not more than this: a minute's limit needs no more time to store an error than a second's.
 MAX_MARGIN_S = 0.5
 
+_CALL = "the call's timeout of {:g} ms"
+_SOFT = "the task's soft time limit of {:g} s"
+_HARD = "the task's hard time limit of {:g} s"
+_EXPIRY = "the task's expiry"
 
-@dataclass(frozen=True, slots=True, order=True)
-class Deadline:
+
+class Deadline(NamedTuple):
     """When the answer is of no more use, and why.
 
     Attributes:
         remaining_ms: Milliseconds from now; zero or less when it is over already.
-        set_by: What set it, for the error's text.
+        words: What set it...
+        bound: ... and to how much.
     """
 
     remaining_ms: float
-    set_by: str
+    words: str
+    bound: float
+
+    @property
+    def set_by(self) -> str:
+        """What set it, for the error's text."""
+        return self.words.format(self.bound)
 
 
-def task_deadline(task: Any, *, timeout_ms: float, elapsed_s: float, now: datetime | None = None) -> Deadline:
+@dataclass(frozen=True, slots=True)
+class AppBounds:
+    """What an app's settings bound where a task and its call say nothing.
+
+    Attributes:
+        soft_time_limit_s: None for none.
+        time_limit_s: Likewise.
+        timeout_ms: What a call may take; None for the client's own.
+    """
+
+    soft_time_limit_s: float | None
+    time_limit_s: float | None
+    timeout_ms: float | None
+
+    @classmethod
+    def of(cls, conf: Any) -> AppBounds:
+        """Read an app's settings, which takes some 15 us.
+
+        Raises:
+            ConfigError: The timeout is none.
+        """
+        return cls(conf["task_soft_time_limit"], conf["task_time_limit"], task_timeout_ms(conf))
+
+
+def task_deadline(
+    task: Any, request: Any, bounds: AppBounds, *, timeout_ms: float, elapsed_s: float, now: datetime | None = None
+) -> Deadline:
     """Return the deadline of a call made inside a task.
 
     Args:
-        task: The running Celery task (its `request`, limits and app).
+        task: The running Celery task.
+        request: Its request.
+        bounds: Its app's.
         timeout_ms: What the call may take in any case, in milliseconds from now.
         elapsed_s: Seconds since the task started; its limits count from there.
         now: The wall clock, which `expires` is compared with; None for the current time.
     """
-    bounds = [
-        _limit(task, "soft_time_limit", 1, elapsed_s),
-        _limit(task, "time_limit", 0, elapsed_s),
-        _expiry(task.request.expires, now or datetime.now(timezone.utc)),
-        Deadline(timeout_ms, f"the call's timeout of {timeout_ms:g} ms"),
-    ]
-    return min(bound for bound in bounds if bound is not None)
+    remaining_ms, words, bound = timeout_ms, _CALL, timeout_ms
+    per_call_hard_s, per_call_soft_s = request.timelimit or (None, None)
+    soft_s = per_call_soft_s or task.soft_time_limit or bounds.soft_time_limit_s
+    hard_s = per_call_hard_s or task.time_limit or bounds.time_limit_s
+    if soft_s and (left_ms := _left_ms(soft_s, elapsed_s)) < remaining_ms:
+        remaining_ms, words, bound = left_ms, _SOFT, soft_s
+    if hard_s and (left_ms := _left_ms(hard_s, elapsed_s)) < remaining_ms:
+        remaining_ms, words, bound = left_ms, _HARD, hard_s
+    if request.expires is not None:
+        left_s = seconds_until(request.expires, now or datetime.now(timezone.utc))
+        if left_s is not None and left_s * 1000 < remaining_ms:
+            remaining_ms, words, bound = left_s * 1000, _EXPIRY, 0.0
+    return Deadline(remaining_ms, words, bound)
 
 
 def seconds_until(expires: object, now: datetime) -> float | None:
@@ -67,16 +114,5 @@ def seconds_until(expires: object, now: datetime) -> float | None:
     return (aware - now).total_seconds()
 
 
-def _limit(task: Any, name: str, position: int, elapsed_s: float) -> Deadline | None:
-    per_call = task.request.timelimit or (None, None)
-    limit_s = per_call[position] or getattr(task, name) or task.app.conf[f"task_{name}"]
-    if not limit_s:
-        return None
-    margin_s = min(limit_s * MARGIN_SHARE, MAX_MARGIN_S)
-    kind = "soft" if position else "hard"
-    return Deadline((limit_s - elapsed_s - margin_s) * 1000, f"the task's {kind} time limit of {limit_s:g} s")
-
-
-def _expiry(expires: object, now: datetime) -> Deadline | None:
-    remaining_s = seconds_until(expires, now)
-    return None if remaining_s is None else Deadline(remaining_s * 1000, "the task's expiry")
+def _left_ms(limit_s: float, elapsed_s: float) -> float:
+    return (limit_s - elapsed_s - min(limit_s * MARGIN_SHARE, MAX_MARGIN_S)) * 1000

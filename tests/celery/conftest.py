@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from predictd_celery.claims import claim_check as claim_check_module
 from tests.celery.worker_process import WorkerProcess
 from tests.daemon_process import DaemonProcess, short_directory
+from tests.redis_process import DATABASES
 
-#: Redis has 16; the first is left to tests that name none.
-DATABASES = range(1, 16)
+#: Redis' usual ones are left to tests that name theirs, or none.
+FIRST_DATABASE = 16
 
 
 @pytest.fixture(scope="session")
 def new_broker_url(redis_url: str) -> Callable[[], str]:
-    """Returns the URL of a database that no other worker uses at the same time."""
-    numbers = itertools.cycle(DATABASES)
+    """Returns the URL of a database that no other worker uses, or has used."""
+    numbers = iter(range(FIRST_DATABASE, DATABASES))
     return lambda: f"{redis_url.rpartition('/')[0]}/{next(numbers)}"
 
 
@@ -42,21 +44,44 @@ def start_worker(new_broker_url: Callable[[], str], run_directory: Path) -> Iter
 @pytest.fixture(scope="module")
 def worker(daemon: DaemonProcess, new_broker_url: Callable[[], str]) -> Iterator[WorkerProcess]:
     """The ready app's worker with four children, for tests that leave it as it is."""
-    yield from _running(daemon, new_broker_url(), app="predictd_celery")
+    with running_worker(daemon.endpoint, new_broker_url(), app="predictd_celery", children=4) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
 def user_worker(daemon: DaemonProcess, new_broker_url: Callable[[], str]) -> Iterator[WorkerProcess]:
     """A user's own app with four children; its client was used in the parent, before the fork."""
-    yield from _running(daemon, new_broker_url(), app="tests.celery.user_tasks", USE_IN_PARENT="1")
+    app = "tests.celery.user_tasks"
+    with running_worker(daemon.endpoint, new_broker_url(), app=app, children=4, USE_IN_PARENT="1") as process:
+        yield process
 
 
-def _running(daemon: DaemonProcess, broker_url: str, *, app: str, **environment: str) -> Iterator[WorkerProcess]:
+@contextmanager
+def running_worker(
+    endpoint: str, broker_url: str, *options: str, app: str, children: int = 2, **environment: str
+) -> Iterator[WorkerProcess]:
+    """Run a worker in a directory of its own, and see it end well."""
     with short_directory() as name:
-        process = WorkerProcess(Path(name), broker_url, daemon.endpoint, app=app, children=4, **environment)
+        process = WorkerProcess(Path(name), broker_url, endpoint, *options, app=app, children=children, **environment)
         try:
             process.wait_for_log(" ready.")
             yield process
             assert process.stop() == 0, process.log
         finally:
             process.kill()
+
+
+@pytest.fixture
+def fresh_claim_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process' own claim check as at the start of a process."""
+    monkeypatch.setattr(claim_check_module, "_apps", type(claim_check_module._apps)())
+    monkeypatch.setattr(claim_check_module, "_current", None)
+    for name in ("STORE", "CHECK_BYTES", "EXPIRES_S"):
+        monkeypatch.delenv(f"PREDICTD_CLAIM_{name}", raising=False)
+
+
+@pytest.fixture
+def claiming(fresh_claim_check: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Arrays of 1000 bytes and more are claims."""
+    monkeypatch.setenv("PREDICTD_CLAIM_STORE", f"file://{tmp_path}/claims")
+    monkeypatch.setenv("PREDICTD_CLAIM_CHECK_BYTES", "1000")

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from predictd_celery.deadlines import seconds_until, task_deadline
+from predictd_celery.config import task_timeout_ms
+from predictd_celery.deadlines import AppBounds, seconds_until, task_deadline
 from predictd_celery.worker_limits import keep_worker_limits
+from predictd_proto.errors import ConfigError
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -24,7 +26,8 @@ def task(*, per_call=None, own=(None, None), app=(None, None), expires=None):
 
 
 def deadline(a_task, *, timeout_ms=30_000, elapsed_s=0.0):
-    return task_deadline(a_task, timeout_ms=timeout_ms, elapsed_s=elapsed_s, now=NOW)
+    bounds = AppBounds.of(a_task.app.conf)
+    return task_deadline(a_task, a_task.request, bounds, timeout_ms=timeout_ms, elapsed_s=elapsed_s, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,30 @@ def test_the_worker_s_own_limits_reach_the_settings() -> None:
     conf = SimpleNamespace(task_soft_time_limit=None, task_time_limit=None)
     keep_worker_limits(instance=SimpleNamespace(soft_time_limit=5, time_limit=9), conf=conf, sender="w", signal=None)
     assert (conf.task_soft_time_limit, conf.task_time_limit) == (5, 9)
+
+
+@pytest.mark.parametrize(
+    ("conf", "environ", "timeout_ms"),
+    [
+        ({}, {}, None),
+        ({}, {"PREDICTD_TIMEOUT_MS": ""}, None),
+        ({}, {"PREDICTD_TIMEOUT_MS": "500"}, 500),
+        ({"predictd_timeout_ms": 2000}, {"PREDICTD_TIMEOUT_MS": "500"}, 2000),
+    ],
+)
+def test_a_call_s_timeout_is_the_app_s_else_the_environment_s(conf, environ, timeout_ms: float | None) -> None:
+    assert task_timeout_ms(conf, environ) == timeout_ms
+
+
+@pytest.mark.parametrize(
+    ("conf", "environ", "name"),
+    [
+        ({"predictd_timeout_ms": "soon"}, {}, "predictd_timeout_ms: expected a number .* got 'soon'"),
+        ({"predictd_timeout_ms": 0}, {}, "predictd_timeout_ms: expected a number .* got 0"),
+        ({}, {"PREDICTD_TIMEOUT_MS": "soon"}, "the environment's PREDICTD_TIMEOUT_MS: expected .* got 'soon'"),
+        ({}, {"PREDICTD_TIMEOUT_MS": "-1"}, "the environment's PREDICTD_TIMEOUT_MS: expected .* got -1"),
+    ],
+)
+def test_a_wrong_timeout_of_an_app_names_itself(conf, environ, name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        task_timeout_ms(conf, environ)

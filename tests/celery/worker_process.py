@@ -5,17 +5,19 @@ Owns the worker's process, its log and an app that enqueues for it.
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 from celery import Celery
 
-from predictd_celery.config import QUEUE
+from predictd_celery.config import QUEUE, result_url
 from predictd_celery.tasks import PREDICT
 from tests.daemon_process import clean_environment
 from tests.logged_process import START_TIMEOUT_S, LoggedProcess, search_path
@@ -35,6 +37,7 @@ class WorkerProcess(LoggedProcess):
         app: `celery -A`.
         options: More options for `celery worker`.
         children: How many children.
+        prefix: Words before the command, such as those that run it on another host.
         environment: More of the environment.
     """
 
@@ -46,6 +49,7 @@ class WorkerProcess(LoggedProcess):
         *options: str,
         app: str = READY_APP,
         children: int = 2,
+        prefix: Sequence[str] = (),
         **environment: str,
     ) -> None:
         self.log_path = directory / f"worker-{time.monotonic_ns()}.log"
@@ -53,7 +57,7 @@ class WorkerProcess(LoggedProcess):
         quiet = ["--loglevel", "info", "--without-mingle", "--without-gossip"]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, *quiet, *options],
+                [*prefix, *command, *quiet, *options],
                 cwd=directory,
                 env=clean_environment(
                     PYTHONPATH=search_path(),
@@ -65,7 +69,7 @@ class WorkerProcess(LoggedProcess):
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
-        self.app = Celery("tests", broker=broker_url, backend=broker_url, set_as_current=False)
+        self.app = Celery("tests", broker=broker_url, backend=result_url(broker_url), set_as_current=False)
         if app == READY_APP:
             self.app.conf.task_default_queue = QUEUE
 
@@ -111,6 +115,14 @@ class WorkerProcess(LoggedProcess):
             for member in family:
                 member.kill()
             self.process.wait()
+        # Results that a group left pending, or in the circles of tracebacks: they unsubscribe at their end, from Redis.
+        backend = self.app.backend
+        backend._pending_results.concrete.clear()
+        gc.collect()
+        # What is held for longer, by the traceback of a test that failed, would connect again to do so.
+        if getattr(backend.result_consumer, "_pubsub", None) is not None:
+            backend.result_consumer.stop()
+            backend.result_consumer._pubsub = None
         self.app.close()
 
 

@@ -24,9 +24,15 @@ READY_TIMEOUT_S = 60
 _EPOCH = re.compile(r"epoch (\d+) of \d+")
 
 
-def train(stage: Stage, on_epoch: Callable[[int], None]) -> None:
-    """Train the network in a process of its own; its files are in the stage's directory afterwards."""
-    stage.start_python("training", "examples.digits.train", str(stage.path))
+def train(stage: Stage, on_epoch: Callable[[int], None], module: str = "examples.digits.train") -> None:
+    """Train the network in a process of its own; its files are in the stage's directory afterwards.
+
+    Args:
+        stage: Where it runs.
+        on_epoch: Told how many epochs are done.
+        module: What trains it.
+    """
+    stage.start_python("training", module, str(stage.path))
 
     def watch() -> None:
         epochs = _EPOCH.findall(stage.log_path("training").read_text(errors="replace"))

@@ -167,6 +167,14 @@ class Stage:
             message = f"{name} failed with code {process.returncode}"
             raise StageError(message, name)
 
+    def pid(self, name: str) -> int:
+        """Return a process's id."""
+        return self._processes[name].pid
+
+    def has_ended(self, name: str) -> bool:
+        """Whether a process that was started is no more."""
+        return self._processes[name].poll() is not None
+
     def names(self) -> list[str]:
         """Return what the running processes are called, in the order of their start."""
         return list(self._processes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from functools import partial
@@ -19,6 +18,7 @@ from benchmarks.report.report import Report, SectionReport, markdown
 from benchmarks.report.terminal import show
 from benchmarks.sections.registry import SECTIONS, title
 from benchmarks.sections.stage import Run
+from benchmarks.sigterm import end_on_sigterm
 
 #: Ignored by git.
 OUTPUT = Path(__file__).parents[1] / "run" / "bench"
@@ -39,7 +39,7 @@ DEFAULTS = Run()
 @click.option("--page", "is_page", is_flag=True, help="Write what was measured into docs/performance.md too.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, output: Path, is_page: bool) -> None:
     """Measure all sections, or those named."""
-    signal.signal(signal.SIGTERM, _end)
+    end_on_sigterm()
     unknown = set(names) - set(SECTIONS)
     if unknown:
         text = f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}"
@@ -88,12 +88,6 @@ def write(report: Report, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "bench.md").write_text(f"# Benchmark\n\n{markdown(report)}\n")
     (output / "bench.json").write_text(report.as_json())
-
-
-def _end(number: int, frame: object) -> None:
-    # As an exception, so that every process that was started is ended; a second signal must not cut that short.
-    signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 def _say(status: Status, name: str, text: str) -> None:

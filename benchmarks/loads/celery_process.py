@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections import deque
+from functools import partial
 from typing import Any
 
+from benchmarks.loads import task_crowd
+from benchmarks.loads.celery_tasks import NOTHING
 from benchmarks.workloads import A
 from predictd_celery.application import app
 
@@ -20,27 +21,23 @@ ANSWER_TIMEOUT_S = 60.0
 
 def main() -> None:
     """Enqueue whenever told to."""
-    pixels = A.row().tolist()
-
-    def enqueue(task: str) -> Any:
-        return time.perf_counter(), app.send_task(task, (A.name, pixels))
-
+    app.loader.import_default_modules()
+    question = (A.name, A.row().tolist())
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        task, took = asked["task"], []
-        waiting = deque(enqueue(task) for _ in range(asked["in_flight"]))
-        started, used = time.perf_counter(), time.process_time()
-        while waiting:
-            begun, result = waiting.popleft()
-            result.get(timeout=ANSWER_TIMEOUT_S, interval=0.001)
-            now = time.perf_counter()
-            took.append(now - begun)
-            if now < started + asked["seconds"]:
-                waiting.append(enqueue(task))
-        used = time.process_time() - used
-        told = {"took": took, "per_second": len(took) / (time.perf_counter() - started), "cpu_s": used}
+        task, arguments = asked["task"], () if asked["task"] == NOTHING else question
+        enqueue, drain = partial(_enqueue, task, arguments), task_crowd.drain_of(app)
+        crowd = task_crowd.ask(enqueue, drain, asked["in_flight"], asked["seconds"], timeout_s=ANSWER_TIMEOUT_S)
+        if crowd.failed or crowd.unanswered:
+            text = f"{task}: {crowd.unanswered} tasks without an answer, failed ones {dict(crowd.failed)}"
+            raise RuntimeError(text)
+        told = {"took": crowd.took, "per_second": crowd.per_second, "cpu_s": crowd.cpu_s}
         print(json.dumps(told), flush=True)
+
+
+def _enqueue(task: str, arguments: tuple[Any, ...], number: int) -> Any:
+    return app.tasks[task].delay(*arguments)
 
 
 if __name__ == "__main__":

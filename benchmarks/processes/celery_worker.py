@@ -18,7 +18,7 @@ from benchmarks.processes.running import running
 
 CHECKOUT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0
-CHILDREN = 2
+CHILDREN = 4
 
 
 @contextlib.contextmanager
@@ -39,12 +39,27 @@ def redis_server(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def prefork_worker(directory: Path, broker_url: str, endpoint: str) -> Iterator[int]:
-    """Run a worker with `loads/celery_tasks.py`; gives its process id."""
+def prefork_worker(
+    directory: Path,
+    broker_url: str,
+    endpoint: str,
+    *,
+    children: int = CHILDREN,
+    app: str = "benchmarks.loads.celery_tasks",
+) -> Iterator[int]:
+    """Run a worker; gives its process id.
+
+    Args:
+        directory: Where its log is.
+        broker_url: Its broker.
+        endpoint: The daemon that its tasks ask.
+        children: How many it has.
+        app: The module with its tasks.
+    """
     log_path = directory / "worker.log"
-    options = ["worker", "--pool", "prefork", "--concurrency", str(CHILDREN), "--loglevel", "info"]
+    options = ["worker", "--pool", "prefork", "--concurrency", str(children), "--loglevel", "info"]
     quiet = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
-    command = [sys.executable, "-m", "celery", "-A", "benchmarks.loads.celery_tasks", *options, *quiet]
+    command = [sys.executable, "-m", "celery", "-A", app, *options, *quiet]
     environment = clean_environment(PREDICTD_BROKER_URL=broker_url, PREDICTD_ENDPOINT=endpoint)
     with (
         log_path.open("w") as log,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.report.page_block import with_block
 from benchmarks.report.report import Report, markdown, report_from_json
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,9 +21,7 @@ END = "<!-- /tables -->"
 
 def with_tables(text: str, report: Report) -> str:
     """Return a page's text with the report's tables in their place."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{markdown(report)}\n\n{END}{after}"
+    return with_block(text, BEGIN, END, markdown(report))
 
 
 def stored() -> Report:

@@ -1,4 +1,4 @@
-"""Section memory: the daemon against a script with the same model, and a prefork child against a bare one."""
+"""Section memory: the daemon against a script with the same model, and prefork children against bare ones."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
-import predictd
 from benchmarks import workloads
-from benchmarks.limits.holding_process import CALLS, ROWS
+from benchmarks.limits.holding_process import ask_as_often
 from benchmarks.processes.celery_children import idle_child_mib
 from benchmarks.processes.daemon import daemon
 from benchmarks.processes.memory import MIB, memory_of
 from benchmarks.processes.running import conversation
 from benchmarks.report.figures import Figure
 from benchmarks.report.found import Found, ProcessRow, median, process_rows
+from benchmarks.sections import celery_memory
 from benchmarks.sections.measured import ratios
 from benchmarks.sections.stage import Run, model_file, models_made
 from benchmarks.workloads import Workload
@@ -27,10 +25,15 @@ MOST_ROUNDS = 2
 
 
 def memory(run: Run) -> Found:
-    """Memory of the daemon against a script that holds the same model; of an idle prefork child."""
+    """Memory of the daemon against a script that holds the same model; of prefork children against bare ones."""
     found = Found()
     for workload, name in ((workloads.A, "A"), (workloads.D, "D")):
         figure, processes = _served(workload, name, run)
+        found.figures.append(figure)
+        found.processes.extend(processes)
+    with models_made([workloads.A], run) as directory:
+        run.say("a worker with 8 children beside the daemon, and a bare one beside a script")
+        figure, processes = celery_memory.measured(model_file(directory, workloads.A), min(run.rounds, MOST_ROUNDS))
         found.figures.append(figure)
         found.processes.extend(processes)
     run.say("starting prefork workers")
@@ -81,10 +84,8 @@ def _order(number: int) -> list[tuple[str, _Holding]]:
 
 @contextlib.contextmanager
 def _daemon(directory: Path, file: Path, workload: Workload) -> Iterator[int]:
-    with daemon(directory, [file]) as served, predictd.Client(served.endpoint) as client:
-        for rows in ROWS:
-            for _ in range(CALLS):
-                client.predict(workload.name, np.repeat(workload.row(), rows, axis=0))
+    with daemon(directory, [file]) as served:
+        ask_as_often(served.endpoint, workload)
         yield served.pid
 
 

@@ -12,6 +12,7 @@ from benchmarks.sections.many_rows import f
 from benchmarks.sections.memory import memory
 from benchmarks.sections.mixture import g
 from benchmarks.sections.reload import reload
+from benchmarks.sections.scoring import scoring
 from benchmarks.sections.stage import Run
 from benchmarks.sections.through_celery import celery
 from benchmarks.sections.workload import a, b, c, d, e
@@ -27,6 +28,7 @@ SECTIONS: dict[str, Section] = {
     "F": f,
     "G": g,
     "celery": celery,
+    "scoring": scoring,
     "idle": idle,
     "memory": memory,
     "client": client,

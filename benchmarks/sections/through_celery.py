@@ -1,4 +1,8 @@
-"""Section celery: A through a prefork worker and Redis, against a task of the same worker that answers at once."""
+"""Section celery: A through a prefork worker and Redis, against tasks of the same worker that ask nobody.
+
+An empty task has no arguments and no answer; another one has the model's. What is above the first is what a model costs
+that is asked through Celery, what is above the second the part of it that isn't JSON.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import workloads
-from benchmarks.loads.celery_tasks import ANSWER
-from benchmarks.loads.load import Load
+from benchmarks.loads.calls import CLIENT
+from benchmarks.loads.celery_tasks import ANSWER, NOTHING
+from benchmarks.loads.load import Load, Target, crew
 from benchmarks.processes.celery_worker import CHILDREN, prefork_worker, redis_server
 from benchmarks.processes.cpu import cpu_s
 from benchmarks.processes.daemon import Daemon, clean_environment, daemon
@@ -23,11 +28,17 @@ from benchmarks.sections.stage import Run, model_file, models_made
 PREDICT = "predictd.predict"
 #: Tasks under way at once.
 CROWDS = (1, 64)
-WORDS = {ANSWER: "a task that answers at once", PREDICT: "the task predictd.predict"}
+WORDS = {
+    NOTHING: "an empty task",
+    ANSWER: "a task that answers at once, with the model's arguments and answer",
+    PREDICT: "the task predictd.predict",
+}
+#: No task: one caller of the client's, in a process of its own.
+DIRECT = "Client.predict, without Celery"
 
 
 def celery(run: Run) -> Found:
-    """A through a prefork Celery worker with two children and Redis."""
+    """A through a prefork Celery worker with four children and Redis."""
     with models_made([workloads.A], run) as directory:
         run.say("starting the daemon")
         with daemon(directory, [model_file(directory, workloads.A)]) as served:
@@ -45,18 +56,26 @@ def celery_on(directory: Path, served: Daemon, run: Run) -> Found:
         worker = stack.enter_context(prefork_worker(directory, broker_url, served.endpoint))
         environment = clean_environment(PREDICTD_BROKER_URL=broker_url)
         caller = stack.enter_context(conversation("benchmarks.loads.celery_process", env=environment))
-        turns = [(task, crowd) for crowd in CROWDS for task in (ANSWER, PREDICT)]
+        direct = stack.enter_context(crew(1))
+        target = Target(CLIENT, served.endpoint, served.pid, workloads.A.name)
+
+        def take(task: str, crowd: int, seconds: float) -> Load:
+            if task == DIRECT:
+                return direct.measure(target, crowd, seconds)
+            return _turn(caller, served, task, crowd, seconds)
+
+        turns = [(DIRECT, CROWDS[0]), *((task, crowd) for crowd in CROWDS for task in WORDS)]
         loads: dict[tuple[str, int], list[Load]] = {turn: [] for turn in turns}
         # Uncounted: the pool's children import what they need with their first tasks.
         for turn in turns:
-            _turn(caller, served, *turn, run.seconds / 4)
+            take(*turn, run.seconds / 4)
         for number in run.numbers():
             for turn in turns if number % 2 == 0 else turns[::-1]:
-                loads[turn].append(_turn(caller, served, *turn, run.seconds))
+                loads[turn].append(take(*turn, run.seconds))
         pids = [("celery: worker's parent", worker)]
         pids += [(f"celery: worker's child {number + 1}", pid) for number, pid in enumerate(_pool(worker))]
         processes = process_rows([("celery: daemon", served.pid), *pids, ("celery: who enqueues", caller.pid)])
-    rows = [load_row("celery: A", str(crowd), WORDS[task], found) for (task, crowd), found in loads.items()]
+    rows = [load_row("celery: A", str(crowd), WORDS.get(task, task), found) for (task, crowd), found in loads.items()]
     return Found(_figures(loads), rows, [], processes)
 
 
@@ -80,17 +99,35 @@ def _turn(caller: Conversation, served: Daemon, task: str, in_flight: int, secon
 
 def _figures(loads: dict[tuple[str, int], list[Load]]) -> list[Figure]:
     lone, many = CROWDS
-    ours, bare = ([load.p50_us for load in loads[task, lone]] for task in (PREDICT, ANSWER))
-    rate, limit = (tuple(load.per_second for load in loads[task, many]) for task in (PREDICT, ANSWER))
+    empty, answer, ours = ([load.p50_us / 1000 for load in loads[task, lone]] for task in WORDS)
+    direct = [load.p50_us / 1000 for load in loads[DIRECT, lone]]
+    above = tuple(one - floor for one, floor in zip(ours, empty, strict=True))
+    rates = {task: tuple(load.per_second for load in loads[task, many]) for task in WORDS}
     return [
         Figure(
-            "celery, 1 task at a time: p50 / a task that answers at once",
-            ratios(tuple(ours), tuple(bare)),
-            beside=f"ours {median(ours) / 1000:.2f} ms, the other {median(bare) / 1000:.2f} ms",
+            "celery, 1 task at a time: p50 above an empty task's, less the p50 of a direct predict",
+            tuple(one - floor for one, floor in zip(above, direct, strict=True)),
+            unit="ms",
+            goal="<= 1",
+            beside=f"ours {median(ours):.2f} ms, an empty task {median(empty):.2f} ms, "
+            f"Client.predict {median(direct):.2f} ms",
         ),
         Figure(
-            f"celery, {many} tasks under way: throughput / tasks that answer at once",
-            ratios(rate, limit),
-            beside=f"ours {median(rate):,.0f}/s, the others {median(limit):,.0f}/s",
+            "celery, 1 task at a time: p50 above that of a task with the same arguments and answer",
+            tuple(one - floor for one, floor in zip(ours, answer, strict=True)),
+            unit="ms",
+            beside=f"ours {median(ours):.2f} ms, the other {median(answer):.2f} ms",
+        ),
+        *(
+            Figure(
+                f"celery, {many} tasks under way, {CHILDREN} children: throughput / {what}",
+                ratios(rates[PREDICT], rates[task]),
+                goal=goal,
+                beside=f"ours {median(rates[PREDICT]):,.0f}/s, the others {median(rates[task]):,.0f}/s",
+            )
+            for task, what, goal in (
+                (NOTHING, "an empty task's", ">= 0.8"),
+                (ANSWER, "that of a task with the same arguments and answer", ""),
+            )
         ),
     ]

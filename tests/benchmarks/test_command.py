@@ -26,8 +26,8 @@ def finds(run: Run) -> Found:
     return Found([Figure("it", (2.0,), goal="<= 1")])
 
 
+@pytest.mark.usefixtures("no_signal")
 def test_a_section_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.signal, "signal", lambda number, handler: None)
     for name, section in {"A": fails, "B": finds}.items():
         monkeypatch.setitem(command.SECTIONS, name, section)
     done = CliRunner().invoke(command.main, ["A", "B", "--output", str(tmp_path)])

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks import workloads
 from benchmarks.report.figures import Figure
 from benchmarks.report.found import Found
-from benchmarks.sections import client, idle, imports, many_rows, mixture, reload, through_celery, workload
+from benchmarks.sections import (
+    celery_memory,
+    client,
+    idle,
+    imports,
+    many_rows,
+    mixture,
+    reload,
+    scoring,
+    through_celery,
+    workload,
+)
 from benchmarks.sections.stage import Run, Stage, stage
+from tests.daemon_process import short_directory
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.tensorflow]
 
@@ -93,8 +107,35 @@ def test_g_with_another_large_model(there: Stage) -> None:
 @pytest.mark.redis
 def test_celery(there: Stage, redis_url: str) -> None:
     found = through_celery.celery_on(there.directory, there.served, RUN)
+    # What is above an empty task may be nothing in so short a turn.
+    check(found, is_positive=False)
+    assert goals(found.figures) == ["<= 1", ">= 0.8"]
+    assert {row.way for row in found.loads} == {*through_celery.WORDS.values(), through_celery.DIRECT}
+
+
+@pytest.mark.redis
+def test_memory_of_children(there: Stage, redis_url: str) -> None:
+    with short_directory() as name:
+        file = Path(shutil.copy(there.file(workloads.A), name))
+        figure, processes = celery_memory.measured(file, rounds=1, children=2)
+    check(Found([figure], processes=processes))
+    assert figure.goal == "<= 1.05"
+    assert [row.what.split(": ")[1].split(" beside")[0] for row in processes] == [
+        *("daemon", "worker's parent, ours", "2 children, ours, together"),
+        *("script", "worker's parent, bare", "2 children, bare, together"),
+    ]
+    # The parents are part of what is compared.
+    ours, bare = (sum(row.pss_mib for row in side) for side in (processes[:3], processes[3:]))
+    assert figure.rounds[0] == pytest.approx(ours / bare)
+
+
+@pytest.mark.redis
+def test_scoring(there: Stage, redis_url: str) -> None:
+    found = scoring.scoring_on(there.directory, there.served, RUN)
     check(found)
-    assert {row.way for row in found.loads} == set(through_celery.WORDS.values())
+    assert goals(found.figures) == [scoring.GOAL] * len(scoring.CHUNK_ROWS)
+    assert all(figure.rounds for figure in found.figures)
+    assert len(found.figures) == 3 * len(scoring.CHUNK_ROWS)
 
 
 def test_idle(there: Stage) -> None:

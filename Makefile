@@ -2,7 +2,8 @@
 #
 # Everything is installed into .venv (and .venvs/ for other interpreters) by the first target that
 # needs it, and again when pyproject.toml has changed. Nothing outside the checkout is touched, but
-# for Debian's python3-venv where it is missing and make runs as root.
+# for Debian's python3-venv and, for the tests, its chromium, iproute2 and rabbitmq-server, where they are missing and
+# make runs as root.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -27,7 +28,11 @@ PIP := $(BIN)/python $(PIP_INSTALL)
 PIP_WITH_GROUPS := pip>=25.1
 # Stamps: the demo needs less than development does, and a person waits for it.
 RUN_READY := $(VENV)/.ready-run-$(SERVER_EXTRA)
+WAYS_READY := $(VENV)/.ready-ways-out-$(SERVER_EXTRA)
 DEV_READY := $(VENV)/.ready-dev-$(SERVER_EXTRA)
+
+# Its 0.11 asks for celery<5.7, and works with 5.7: without what it asks for, so that all the rest is tried with the newest.
+CELERY_BATCHES := celery-batches>=0.10
 
 # JAX and PyTorch, which nothing else here needs. Of PyTorch's builds, those with CUDA are the default where no others are
 # offered: name another one with TORCH.
@@ -63,9 +68,17 @@ demo: $(RUN_READY) ## Train, serve, and score real digits through a prefork Cele
 demo-hang: $(RUN_READY) ## The disease: the same model loaded in the worker's parent
 	@$(BIN)/python -m examples.digits.hang $(ARGS)
 
+.PHONY: demo-django
+demo-django: $(RUN_READY) ## A page to draw digits on: Django, Celery, Redis and predictd; ARGS='--port 8001'
+	@$(BIN)/python -m examples.django_digits.demo $(ARGS)
+
 .PHONY: bench
 bench: $(RUN_READY) ## Speed and memory beside their limits, 20 minutes; parts: ARGS="A idle"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: ways-out
+ways-out: $(WAYS_READY) ## Every way out of the hang, tried and measured, 20 minutes; some: ARGS="threads predictd"
+	@$(BIN)/python -m benchmarks.ways_out $(ARGS)
 
 ##@ Test
 
@@ -73,7 +86,7 @@ bench: $(RUN_READY) ## Speed and memory beside their limits, 20 minutes; parts: 
 test: test-here test-pythons ## Every test, then proto and client on each Python
 
 .PHONY: test-here
-test-here: $(DEV_READY) ## Every test on .venv's Python; ARGS='-k name -x' goes to pytest
+test-here: $(DEV_READY) chromium services ## Every test on .venv's Python; ARGS='-k name -x' goes to pytest
 	@$(BIN)/python scripts/run_tests.py $(ARGS)
 
 .PHONY: test-unit
@@ -81,7 +94,7 @@ test-unit: $(DEV_READY) ## The tests that start no process: seconds
 	@$(BIN)/python -m pytest -m 'not ($(PROCESSES))' $(ARGS)
 
 .PHONY: test-integration
-test-integration: $(DEV_READY) ## The tests with real processes: daemon, Redis, Celery workers
+test-integration: $(DEV_READY) chromium services ## The tests with real processes: daemon, Redis, Celery workers
 	@$(BIN)/python -m pytest -m '$(PROCESSES)' $(ARGS)
 
 .PHONY: test-pythons
@@ -97,7 +110,7 @@ test-packages: $(PACKAGES)/.ready ## Pretrained models out of packages, each pac
 	@$(PACKAGES)/bin/python -m pytest tests/packages $(ARGS)
 
 .PHONY: coverage
-coverage: $(DEV_READY) ## Every test with branch coverage, subprocesses included
+coverage: $(DEV_READY) chromium services ## Every test with branch coverage, subprocesses included
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -161,6 +174,16 @@ clean: ## Remove what make made: environments, caches, builds
 		-name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo 'clean'
 
+# The browser that draws on the Django example's page.
+.PHONY: chromium
+chromium:
+	@scripts/install_chromium.sh
+
+# RabbitMQ, and what makes the namespaces of the test with three hosts.
+.PHONY: services
+services:
+	@scripts/install_services.sh
+
 $(BIN)/python:
 	@scripts/create_venv.sh $(VENV) $(PYTHON)
 
@@ -178,12 +201,19 @@ $(RUN_READY): pyproject.toml | $(BIN)/python
 	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group demo --group bench
 	@touch $@
 
+$(WAYS_READY): pyproject.toml | $(RUN_READY)
+	@echo '==> installing the pools and the package that make ways-out tries into $(VENV): once, seconds'
+	@$(PIP) '$(PIP_WITH_GROUPS)'
+	@$(PIP) --group ways-out
+	@$(PIP) --no-deps '$(CELERY_BATCHES)'
+	@touch $@
+
 $(DEV_READY): pyproject.toml | $(BIN)/python
 	@echo '==> installing predictd[$(SERVER_EXTRA),celery] and the development tools into $(VENV): once, a minute or two'
 	@$(PIP) '$(PIP_WITH_GROUPS)'
 	@$(PIP) --editable '.[$(SERVER_EXTRA),celery]' --group dev
-	@$(PIP) --no-deps "tf_keras==$$($(BIN)/python scripts/tensorflow_minor.py).*"
-	@touch $@ $(RUN_READY)
+	@$(PIP) --no-deps "tf_keras==$$($(BIN)/python scripts/tensorflow_minor.py).*" '$(CELERY_BATCHES)'
+	@touch $@ $(RUN_READY) $(WAYS_READY)
 
 $(BACKENDS)/bin/python:
 	@scripts/create_venv.sh $(BACKENDS) $(PYTHON)

@@ -103,6 +103,7 @@ def run(arguments: list[str], folder: Path, endpoint: str | None) -> str:
     environment = with_paths()
     environment.pop("PREDICTD_ENDPOINT", None)
     environment["XDG_RUNTIME_DIR"] = str(folder)
+    environment["DJANGO_SECRET_KEY"] = "a test's"
     if endpoint is not None:
         environment["PREDICTD_ENDPOINT"] = endpoint
     return output_of([sys.executable, *arguments], folder, environment)

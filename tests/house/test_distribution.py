@@ -19,7 +19,7 @@ from tests.house.checkout import CHECKOUT, PACKAGES
 
 # Everything that a Celery child pays for. To add a name is a decision, not a convenience.
 THIN_CLIENT = {"click", "msgpack", "numpy", "pyzmq"}
-EXTRAS = {"all", "celery", "jax", "keras2", "server", "server-cpu", "torch"}
+EXTRAS = {"all", "celery", "images", "jax", "keras2", "parquet", "server", "server-cpu", "torch"}
 # Releases whose model loader runs or reads what it should not, and the patched ones beside them.
 UNSAFE_KERAS = ["3.11.3", "3.12.0", "3.12.3", "3.13.2", "3.14.1", "3.15.0"]
 SAFE_KERAS = ["3.12.4", "3.15.1"]

@@ -27,6 +27,11 @@ def twice(array: Any) -> np.ndarray:
     return np.asarray(array).astype(np.float32) * 2
 
 
+def rows_that_came(server: FakeServer) -> list[int]:
+    """Sorted: several requests are under way at once, each on a connection of its own, and arrive in any order."""
+    return sorted(request.tensors[0].shape[0] for request in server.of(PredictRequest))
+
+
 def test_predict_casts_as_keras_does(model: predictd.RemoteModel) -> None:
     for dtype in (np.float64, np.int64, np.uint8, np.float16, bool):
         x = np.ones((2, 4), dtype)
@@ -130,15 +135,13 @@ def test_no_rows_give_no_rows(model: predictd.RemoteModel) -> None:
 
 def test_many_rows_go_as_many_requests(server: FakeServer, model: predictd.RemoteModel) -> None:
     np.testing.assert_array_equal(model.predict(MANY, batch_size=64), twice(MANY))
-    rows = [request.tensors[0].shape[0] for request in server.of(PredictRequest)]
-    # Several are under way at once, each on a connection of its own: they arrive in any order.
-    assert sorted(rows) == [52] + [64] * 7
+    assert rows_that_came(server) == [52] + [64] * 7
 
 
 def test_chunks_are_full_batches_and_grow_with_a_fast_model(server: FakeServer, model: predictd.RemoteModel) -> None:
     # The fake server says 0.2 ms, whatever the rows are.
     model.predict(np.tile(MANY, (4, 1)))
-    rows = sorted(request.tensors[0].shape[0] for request in server.of(PredictRequest))
+    rows = rows_that_came(server)
     assert sum(rows) == 2000
     assert rows[0] == 8
     assert [count % 8 for count in rows].count(0) >= len(rows) - 1
@@ -148,19 +151,19 @@ def test_chunks_are_full_batches_and_grow_with_a_fast_model(server: FakeServer, 
 def test_chunks_stay_below_the_servers_limits(server: FakeServer, model: predictd.RemoteModel) -> None:
     server.limits = Limits(max_rows=30)
     np.testing.assert_array_equal(model.predict(MANY, batch_size=100), twice(MANY))
-    assert {request.tensors[0].shape[0] for request in server.of(PredictRequest)} == {30, 20}
+    assert set(rows_that_came(server)) == {30, 20}
 
 
 def test_even_a_few_rows_are_cut_for_a_server_that_takes_fewer(server: FakeServer, model: predictd.RemoteModel) -> None:
     server.limits = Limits(max_rows=3)
     np.testing.assert_array_equal(model.predict(MANY[:8]), twice(MANY[:8]))
-    assert [request.tensors[0].shape[0] for request in server.of(PredictRequest)] == [3, 3, 2]
+    assert rows_that_came(server) == [2, 3, 3]
 
 
 def test_chunks_stay_below_the_byte_limit(server: FakeServer, model: predictd.RemoteModel) -> None:
     server.limits = Limits(max_request_bytes=1000)
     np.testing.assert_array_equal(model.predict(MANY, batch_size=500), twice(MANY))
-    assert {request.tensors[0].shape[0] for request in server.of(PredictRequest)} == {31, 4}
+    assert set(rows_that_came(server)) == {31, 4}
 
 
 def test_structures_are_those_of_the_model(server: FakeServer, client: predictd.Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,6 @@ from tests.models.keras_zoo import ZOO
 from tests.models.loading_steps import assert_same, default, keras_answer, load, predict, saved
 
 pytestmark = pytest.mark.tensorflow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _short_timings() -> Iterator[None]:
-    """Which way is the fastest is not asked here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("predictd_server.tensorflow.selection._BUDGET_S", 0.01)
-        yield
 
 
 @pytest.fixture(scope="module", params=list(ZOO))

@@ -5,7 +5,6 @@ docs/models.md says what is observed here: the table is compared cell by cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ pytestmark = pytest.mark.tensorflow
 
 #: Most of the first column is observed by test_answers.py, which loads those models anyway.
 CASES = [(column, kind) for column in FORMATS for kind in column.kinds if column is not FORMATS[0] or kind not in ZOO]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _short_timings() -> Iterator[None]:
-    """Which way is the fastest is not asked here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("predictd_server.tensorflow.selection._BUDGET_S", 0.01)
-        yield
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ SMALL_BYTES = 32_000
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    # Lists by the hundred thousand make the collector look through all that lives, TensorFlow's modules among it: for 17 s.
+    # Lists by the hundred thousand make the collector look through all that lives, TensorFlow's modules too: for 17 s.
     gc.collect()
     gc.freeze()
     tracemalloc.start()

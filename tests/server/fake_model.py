@@ -16,6 +16,7 @@ from predictd_proto.tensors import Buffer, Tensor, TensorSpec
 from predictd_server.models.registry import Registry, ServedModel
 from predictd_server.serving.admission import Admission
 from predictd_server.serving.assembly import Workspace
+from predictd_server.serving.batch import Batch
 from predictd_server.serving.caller_class import CallerClass, CallerClasses
 from predictd_server.serving.core import Core
 from predictd_server.serving.counters import Counters
@@ -172,3 +173,15 @@ class CoreBench:
 
 def rows(count: int, first: float = 0.0, width: int = 3) -> np.ndarray[Any, Any]:
     return (first + np.arange(count * width, dtype=np.float32)).reshape(count, width)
+
+
+def begin(bench: CoreBench) -> Batch:
+    """Close the next batch, as if the engine ran it now."""
+    batch = bench.core.next_batch(bench.now)
+    assert batch is not None
+    return batch
+
+
+def end(bench: CoreBench, batch: Batch) -> None:
+    bench.core.finish(batch, execute(batch, bench.workspace))
+    bench.collect()

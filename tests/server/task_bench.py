@@ -8,8 +8,6 @@ from typing import Any
 
 from predictd_proto.messages import PredictResponse
 from predictd_server.models.settings import ModelSettings
-from predictd_server.serving.batch import Batch
-from predictd_server.serving.execution import execute
 from predictd_server.serving.served import ServedSignature
 from tests.server.fake_model import CoreBench, doubling_spec, served
 
@@ -37,17 +35,6 @@ def put(
     metadata = replace(model.metadata, version=version)
     bench.registry.put(replace(model, metadata=metadata, signatures={"serve": signature}))
     return signature
-
-
-def begin(bench: CoreBench) -> Batch:
-    batch = bench.core.next_batch(bench.now)
-    assert batch is not None
-    return batch
-
-
-def end(bench: CoreBench, batch: Batch) -> None:
-    bench.core.finish(batch, execute(batch, bench.workspace))
-    bench.collect()
 
 
 def vanish(bench: CoreBench, peer: bytes = b"gone") -> tuple[int, int]:

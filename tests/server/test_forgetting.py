@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from predictd_proto.messages import CancelRequest
 from predictd_server.serving.batch import Batch
-from predictd_server.serving.execution import execute
-from tests.server.fake_model import CoreBench, doubling_spec, rows, served
+from tests.server.fake_model import CoreBench, begin, doubling_spec, end, rows, served
 
 
 def held(bench: CoreBench) -> tuple[int, int, int, int, int]:
@@ -22,18 +21,6 @@ def held(bench: CoreBench) -> tuple[int, int, int, int, int]:
         core.open_requests,
         core.waiting_requests,
     )
-
-
-def begin(bench: CoreBench) -> Batch:
-    """Close the next batch, as if the engine ran it now."""
-    batch = bench.core.next_batch(bench.now)
-    assert batch is not None
-    return batch
-
-
-def end(bench: CoreBench, batch: Batch) -> None:
-    bench.core.finish(batch, execute(batch, bench.workspace))
-    bench.collect()
 
 
 def test_what_a_vanished_client_has_queued_in_any_lane_is_released_and_others_stay() -> None:

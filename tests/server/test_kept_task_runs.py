@@ -15,8 +15,8 @@ from predictd_server.serving import task_question, task_runs
 from predictd_server.serving.batch import Run
 from predictd_server.serving.caller_class import CallerClass
 from predictd_server.serving.response_cache import TENSOR_BYTES
-from tests.server.fake_model import POISON, DoublingRunner, doubling_spec, rows, served
-from tests.server.task_bench import KEEP_S, TASK, assert_books_balance, begin, bench_of, counted, end, put, vanish
+from tests.server.fake_model import POISON, DoublingRunner, begin, doubling_spec, end, rows, served
+from tests.server.task_bench import KEEP_S, TASK, assert_books_balance, bench_of, counted, put, vanish
 
 
 def test_inputs_that_are_too_large_to_compare_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,22 +172,6 @@ def test_who_waits_for_a_lost_run_s_answer_gets_a_run_of_its_own_when_that_fails
     bench.core.finish(batch, [Run(batch.parts, batch.rows, batch.size, None, PredictionError("out of memory"))])
     bench.run_all()
     np.testing.assert_array_equal(bench.outputs(2)[0], rows(2) * 2)
-    assert_books_balance(bench)
-
-
-def test_where_answers_are_kept_for_all_others_may_wait_for_a_lost_run_and_have_it_when_its_time_is_up() -> None:
-    bench = bench_of(cache_bytes=1 << 20)
-    bench.send(0, rows(1))
-    running = begin(bench)
-    bench.send(1, rows(2), peer=b"gone", **TASK)
-    vanish(bench)
-    bench.send(2, rows(2), timeout_ms=60_000.0)
-    bench.now += KEEP_S + 1
-    bench.core.sweep(bench.now)
-    end(bench, running)
-    bench.run_all()
-    np.testing.assert_array_equal(bench.outputs(2)[0], rows(2) * 2)
-    assert bench.runner.sizes == [1, 2]
     assert_books_balance(bench)
 
 

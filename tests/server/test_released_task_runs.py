@@ -9,19 +9,8 @@ from predictd_server.serving import shared_answers
 from predictd_server.serving.caller_class import CallerClass
 from predictd_server.serving.pending import Pending
 from predictd_server.serving.shared_answers import is_of_two_runs
-from tests.server.fake_model import CoreBench, DoublingRunner, doubling_spec, rows, served
-from tests.server.task_bench import (
-    KEEP_S,
-    TASK,
-    assert_books_balance,
-    begin,
-    bench_of,
-    counted,
-    end,
-    put,
-    response,
-    vanish,
-)
+from tests.server.fake_model import CoreBench, DoublingRunner, begin, doubling_spec, end, rows, served
+from tests.server.task_bench import KEEP_S, TASK, assert_books_balance, bench_of, counted, put, response, vanish
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
@@ -106,6 +95,7 @@ def test_nor_does_it_when_its_time_is_up() -> None:
     end(bench, running)
     bench.run_all()
     np.testing.assert_array_equal(bench.outputs(2)[0], rows(2) * 2)
+    assert bench.runner.sizes == [1, 2]
     assert_books_balance(bench)
 
 

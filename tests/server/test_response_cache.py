@@ -16,11 +16,10 @@ from predictd_proto.messages import CancelRequest
 from predictd_proto.tensors import Tensor
 from predictd_server.models.settings import ModelSettings
 from predictd_server.serving.batch import Batch, Run
-from predictd_server.serving.execution import execute
 from predictd_server.serving.pending import Pending
 from predictd_server.serving.response_cache import ENTRY_BYTES, TENSOR_BYTES, key_of
 from predictd_server.serving.served import ServedSignature
-from tests.server.fake_model import POISON, CoreBench, DoublingRunner, doubling_spec, rows, served
+from tests.server.fake_model import POISON, CoreBench, DoublingRunner, begin, doubling_spec, end, rows, served
 
 
 def bench_of(
@@ -39,17 +38,6 @@ def put(bench: CoreBench, *shapes: tuple[int | None, ...], dtype: str = "float32
     )
     bench.registry.put(replace(model, signatures={"serve": signature}))
     return signature
-
-
-def begin(bench: CoreBench) -> Batch:
-    batch = bench.core.next_batch(bench.now)
-    assert batch is not None
-    return batch
-
-
-def end(bench: CoreBench, batch: Batch) -> None:
-    bench.core.finish(batch, execute(batch, bench.workspace))
-    bench.collect()
 
 
 def counted(bench: CoreBench) -> tuple[int, int, int]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from predictd_server.serving.task_counts import MOST_NAMES, OTHERS
-from tests.server.fake_model import POISON, CoreBench, rows
-from tests.server.task_bench import begin, bench_of, end, vanish
+from tests.server.fake_model import POISON, CoreBench, begin, end, rows
+from tests.server.task_bench import bench_of, vanish
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

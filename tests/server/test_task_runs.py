@@ -9,19 +9,8 @@ import pytest
 
 from predictd_proto.tensors import Tensor
 from predictd_server.serving.execution import execute
-from tests.server.fake_model import CoreBench, rows
-from tests.server.task_bench import (
-    KEEP_S,
-    TASK,
-    assert_books_balance,
-    begin,
-    bench_of,
-    counted,
-    end,
-    put,
-    response,
-    vanish,
-)
+from tests.server.fake_model import CoreBench, begin, end, rows
+from tests.server.task_bench import KEEP_S, TASK, assert_books_balance, bench_of, counted, put, response, vanish
 
 
 @pytest.mark.parametrize("is_repeatable", [True, False])

@@ -15,8 +15,8 @@ from predictd_proto.tensors import Tensor
 from predictd_server.serving import client_memory, task_question
 from predictd_server.serving.batch import Run
 from predictd_server.serving.client_memory import own_copy
-from tests.server.fake_model import CoreBench
-from tests.server.task_bench import KEEP_S, TASK, assert_books_balance, begin, end, response, vanish
+from tests.server.fake_model import CoreBench, begin, end
+from tests.server.task_bench import KEEP_S, TASK, assert_books_balance, response, vanish
 
 SEGMENT = Segment(3, 1, 2, SHARED_TENSOR_BYTES)
 COUNT = SHARED_TENSOR_BYTES // 4

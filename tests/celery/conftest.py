@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from predictd_celery.claims import claim_check as claim_check_module
+from tests.celery.kept_claims import Clock
 from tests.celery.worker_process import WorkerProcess
 from tests.daemon_process import DaemonProcess, short_directory
 from tests.redis_process import DATABASES
@@ -85,3 +86,15 @@ def claiming(fresh_claim_check: None, monkeypatch: pytest.MonkeyPatch, tmp_path:
     """Arrays of 1000 bytes and more are claims."""
     monkeypatch.setenv("PREDICTD_CLAIM_STORE", f"file://{tmp_path}/claims")
     monkeypatch.setenv("PREDICTD_CLAIM_CHECK_BYTES", "1000")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """What claims are dated by; it stands until a test moves it."""
+    return Clock()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where a claim store of files would be; nobody has made it yet."""
+    return tmp_path / "claims"

@@ -28,16 +28,6 @@ from predictd_proto.errors import (
 from tests.celery.kept_claims import DIGEST, NOW, Clock, kept
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "claims"
-
-
 def files(directory: Path) -> list[str]:
     """Return what is there beside the mark of the last cleaning."""
     return sorted(path.name for path in directory.iterdir() if path.name != CLEANED)

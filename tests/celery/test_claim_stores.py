@@ -28,16 +28,6 @@ from tests.celery.kept_claims import DIGEST, NOW, Clock, kept
 from tests.ports import free_port
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "claims"
-
-
 @pytest.fixture(params=["directory", pytest.param("redis", marks=pytest.mark.redis)])
 def store(request: pytest.FixtureRequest, directory: Path, clock: Clock) -> Iterator[ClaimStore]:
     if request.param == "directory":

@@ -32,11 +32,6 @@ from predictd_proto.errors import (
 DIGEST = "a" * 64
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "claims"
-
-
 def test_nothing_is_kept_out_unless_somebody_says_so(fresh_claim_check: None) -> None:
     assert claim_check().settings == ClaimSettings(store=None, check_bytes=None, expires_s=86_400)
     assert isinstance(decode(encode(np.zeros(1 << 20))), np.ndarray)

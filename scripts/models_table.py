@@ -19,11 +19,12 @@ def main() -> None:
     """Observe every cell and write the page."""
     from predictd_server.tensorflow.runtime import RuntimeSettings, configure
     from tests.models import format_table
+    from tests.models.loading_steps import equally_fast
 
     configure(RuntimeSettings())
     warnings.simplefilter("ignore")
     cells: dict[tuple[str, str], str] = {}
-    with tempfile.TemporaryDirectory() as directory:
+    with equally_fast(), tempfile.TemporaryDirectory() as directory:
         for number, column in enumerate(format_table.FORMATS):
             for kind in column.kinds:
                 place = Path(directory) / f"{number}-{kind}"

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.models.loading_steps import equally_fast
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_tensorflow() -> None:
@@ -16,13 +18,6 @@ def _quiet_tensorflow() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _as_fast_as_one_another(_quiet_tensorflow: None) -> Iterator[None]:
-    """All ways to run a graph: the first that is right is chosen, whatever the clock says.
-
-    Which one is clearly faster is another thing on a busy machine. Tests of that choice bring their own figures.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "predictd_server.tensorflow.selection.shortest_runs_s",
-            lambda runners, inputs, budget_s: [1.0] * len(runners),
-        )
+    """Tests of which way is chosen bring their own figures."""
+    with equally_fast():
         yield
